@@ -1,0 +1,33 @@
+# Finnest in one word each. `make` alone shows them.
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench assets clean
+
+CARGO ?= cargo
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Install what running needs and this machine lacks
+	@scripts/install.sh run
+
+run: install ## Start the platform with demo data, as a release build
+	$(CARGO) run --release --locked -p server --bin finnest -- serve --demo
+
+test: ## Run every test, on a database server of its own
+	@scripts/install.sh test
+	@scripts/test.sh
+
+check: ## Format, lints, documentation and dependencies, as the gate sees them
+	@scripts/check.sh
+
+bench: ## Measure the limits the platform holds
+	@scripts/install.sh run
+	$(CARGO) bench --locked -p benches
+
+assets: ## Rebuild the console's style sheet and script
+	@scripts/assets.sh
+
+clean: ## Stop the test server and remove everything built
+	@scripts/test.sh stop
+	$(CARGO) clean

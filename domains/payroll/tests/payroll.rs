@@ -1,0 +1,94 @@
+//! The stories of payroll: a job order has one billing record, and its amounts follow from its
+//! rate.
+
+use contracts::recruit::{JobOrderId, JobOrderOpened, RECRUIT};
+use payroll::{BillingState, ListBillingRecords, SetBillingRate};
+use platform::{Command, Domain, Kind, Result, Role, Spec, Tx};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use testkit::ACME;
+
+/// Opens a job order, as far as the other domains can tell.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct TellOpened(JobOrderOpened);
+
+impl Command for TellOpened {
+    const SPEC: Spec = Spec::internal("tell_opened");
+    type Output = ();
+
+    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.append(&self.0).await?;
+        Ok(())
+    }
+}
+
+/// Stands in for recruit: domains do not know each other, in tests neither.
+fn recruit() -> Domain {
+    Domain::new(RECRUIT).command::<TellOpened>().emits::<JobOrderOpened>()
+}
+
+fn opened(headcount: u32) -> JobOrderOpened {
+    JobOrderOpened {
+        job_order_id: JobOrderId::new(),
+        title: "Forklift driver".to_owned(),
+        client_name: Some("Westgate Logistics".to_owned()),
+        headcount,
+        credentials_required: vec!["forklift_licence".to_owned(), "white_card".to_owned()],
+        starts_on: None,
+        shift_starts_minute: 360,
+        shift_minutes: 480,
+        shift_days: 5,
+        charge_rate_cents: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opening_a_job_order_creates_its_billing_record() -> Result<()> {
+    let system = testkit::start([recruit(), payroll::domain()]).await;
+    let recruiter = system.member(ACME, Role::Staff);
+
+    let order = JobOrderOpened { charge_rate_cents: Some(4_550), ..opened(3) };
+    let job_order_id = order.job_order_id;
+    recruiter.run(TellOpened(order)).await?;
+    system.settle().await;
+
+    let records = recruiter.ask(ListBillingRecords::default()).await?.items;
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].job_order_id, job_order_id);
+    assert_eq!(records[0].state, BillingState::Draft);
+    assert_eq!(records[0].amounts.map(|amounts| amounts.total_cents), Some(600_600));
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_a_rate_has_no_amounts_until_one_is_agreed() -> Result<()> {
+    let system = testkit::start([recruit(), payroll::domain()]).await;
+    let clerk = system.member(ACME, Role::Payroll);
+    clerk.run(TellOpened(opened(3))).await?;
+    system.settle().await;
+    let record = clerk.ask(ListBillingRecords::default()).await?.items.remove(0);
+    let billing_record_id = record.billing_record_id;
+
+    let agreed = clerk.run(SetBillingRate { billing_record_id, charge_rate_cents: 4_550 }).await?;
+    let again = clerk.run(SetBillingRate { billing_record_id, charge_rate_cents: 4_550 }).await?;
+    system.settle().await;
+
+    assert_eq!((record.state, record.amounts), (BillingState::RateNeeded, None));
+    assert_eq!(agreed.state, BillingState::Draft);
+    assert_eq!(agreed.amounts.map(|amounts| amounts.subtotal_cents), Some(546_000));
+    assert_eq!(again, agreed);
+    let mut owner = system.owner().await;
+    let told: i64 = sqlx::query_scalar(
+        "select count(*) from events.domain_events where event_type = 'billing_rate_set'",
+    )
+    .fetch_one(&mut owner)
+    .await?;
+    assert_eq!(told, 1);
+    let unknown = json!({ "billing_record_id": uuid::Uuid::nil(), "charge_rate_cents": 1 });
+    let refused = clerk.refuse("payroll", "set_billing_rate", unknown).await;
+    assert_eq!((refused.kind(), refused.code()), (Kind::NotFound, "billing_record_not_found"));
+    system.stop().await;
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Options: what can be set by flag or environment, with the help a newcomer reads.
+//!
+//! The doc comments here are that help.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, ValueEnum};
+
+/// Text that must not show up in logs, such as a token. Its `Debug` form does not tell it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where the running platform is, and who asks.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The platform to ask")]
+pub struct Server {
+    /// Address of a running platform
+    #[arg(
+        long,
+        global = true,
+        env = "FINNEST_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:4000"
+    )]
+    pub url: String,
+    /// Bearer token that says who you are; the environment keeps it out of the process list
+    #[arg(long, global = true, env = "FINNEST_TOKEN", hide_env_values = true)]
+    #[arg(value_parser = secret)]
+    pub token: Option<Secret>,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Printing")]
+pub struct Style {
+    /// How to print answers; tables on a terminal and JSON in a pipe, unless told
+    #[arg(long, short, global = true, value_enum, env = "FINNEST_OUTPUT", hide_env_values = true)]
+    pub output: Option<Format>,
+    /// Print no colours; setting `NO_COLOR` does the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// A form of printing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Where the data are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseOptions {
+    /// A PostgreSQL that somebody else runs; without it the platform runs one of its own
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(value_parser = secret)]
+    pub database_url: Option<Secret>,
+    /// Where the platform's own PostgreSQL keeps its data
+    ///
+    /// Unless told: `$XDG_DATA_HOME/finnest`, or `/var/lib/finnest` when run as root.
+    #[arg(long, value_name = "DIRECTORY", env = "FINNEST_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// How to run the platform.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// Address and port to listen on
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "FINNEST_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:4000"
+    )]
+    pub listen: SocketAddr,
+    /// Add the demo organisation, its users and their tokens
+    #[arg(long, env = "FINNEST_DEMO", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub demo: bool,
+    /// The tuning of the supervision tree
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FINNEST_CONFIG",
+        hide_env_values = true,
+        default_value = "supervision.toml"
+    )]
+    pub config: PathBuf,
+    /// Name of this node among those that share the database; a new one at each start unless told
+    #[arg(long, value_name = "NAME", env = "FINNEST_NODE", hide_env_values = true)]
+    pub node: Option<String>,
+    /// The most database connections this node opens
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FINNEST_CONNECTIONS_MAX",
+        hide_env_values = true,
+        default_value_t = 20
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..=1000))]
+    pub connections_max: u32,
+    /// What to log, for example `info` or `warn,platform=debug`
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "FINNEST_LOG",
+        hide_env_values = true,
+        default_value = "info,ractor=warn,sqlx=warn"
+    )]
+    pub log: String,
+    /// The form of log lines
+    #[arg(
+        long,
+        value_enum,
+        env = "FINNEST_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+    /// Where the data are.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs, one object a line
+    Json,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could refuse")]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::from(text))
+}
+
+impl DatabaseOptions {
+    /// An empty variable means that nothing was said, as with every other program.
+    pub(crate) fn without_empty(mut self) -> Self {
+        self.database_url = self.database_url.filter(|url| !url.expose().is_empty());
+        self.data_dir = self.data_dir.filter(|path| !path.as_os_str().is_empty());
+        self
+    }
+}
+
+impl Server {
+    /// An empty variable means that nothing was said.
+    pub(crate) fn without_empty(mut self) -> Self {
+        self.token = self.token.filter(|token| !token.expose().is_empty());
+        self
+    }
+}

@@ -1,0 +1,403 @@
+//! Requests: what the arguments ask for, as a plain value.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches};
+use platform::{Catalog, Operation};
+use serde_json::{Map, Value, json};
+
+use crate::command::command;
+use crate::field;
+use crate::options::{DatabaseOptions, ServeOptions, Server, Style};
+use crate::route::{Call, Route};
+
+/// What the arguments ask for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Run the platform until it is told to stop.
+    Serve(ServeOptions),
+    /// Bring the schemas of the database up to date, and stop.
+    Migrate(DatabaseOptions),
+    /// Walk the chain in the database itself, with the platform down or up.
+    Verify(VerifyOptions),
+    /// Ask a running platform.
+    Remote(Remote),
+    /// Print a completion script.
+    Completions(clap_complete::Shell),
+}
+
+/// What to verify on this machine, and how to tell it.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Only the chain of this organisation, a UUID.
+    pub org_id: Option<String>,
+    /// Where the log is.
+    pub database: DatabaseOptions,
+    /// How to print the verdict.
+    pub style: Style,
+}
+
+/// Something to ask a running platform.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Where it is, and who asks.
+    pub server: Server,
+    /// How to print the answer.
+    pub style: Style,
+    /// What to ask.
+    pub task: Task,
+}
+
+/// What to ask a running platform.
+#[derive(Debug, Clone)]
+pub struct Task(pub(crate) Ask);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ask {
+    Call(Call),
+    Tree(Call),
+    WatchTree(Call),
+    Tail(Tail),
+    Verify(Call),
+    Kill(Call),
+}
+
+/// Which events to follow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tail {
+    pub(crate) route: Route,
+    /// Begin after this position, or with the last so many.
+    pub(crate) after: Option<i64>,
+    pub(crate) last: u32,
+    /// Only organisations whose id ends like this.
+    pub(crate) org: Option<String>,
+    pub(crate) domain: Option<String>,
+    pub(crate) is_following: bool,
+}
+
+/// Makes a request of the arguments, the first of which is the program's name.
+///
+/// # Errors
+/// What clap has to say, which includes the help somebody asked for; `error.exit()` tells it well.
+pub fn parse<I, T>(catalog: &Catalog, args: I) -> Result<Request, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    parse_with(catalog, args, || {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    })
+}
+
+/// Whoever stops at a command that has others below it wants to see them, whatever flags came with
+/// it: clap shows its help only if there were none, and otherwise every name in one long line.
+fn matches<I, T>(catalog: &Catalog, args: I) -> Result<ArgMatches, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    command(catalog).try_get_matches_from(&args).or_else(|error| match error.kind() {
+        ErrorKind::MissingSubcommand => {
+            command(catalog).try_get_matches_from(args.into_iter().chain(["--help".into()]))
+        }
+        _ => Err(error),
+    })
+}
+
+pub(crate) fn parse_with<I, T>(
+    catalog: &Catalog,
+    args: I,
+    stdin: impl FnOnce() -> io::Result<String>,
+) -> Result<Request, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let matches = matches(catalog, args)?;
+    let (name, matches) = matches.subcommand().expect("clap requires a subcommand");
+    let asks = Asks { catalog };
+    let (leaf, ask) = match name {
+        "serve" => {
+            let mut options = ServeOptions::from_arg_matches(matches)?;
+            options.database = options.database.without_empty();
+            return Ok(Request::Serve(options));
+        }
+        "migrate" => {
+            return Ok(Request::Migrate(
+                DatabaseOptions::from_arg_matches(matches)?.without_empty(),
+            ));
+        }
+        "completions" => {
+            let shell = matches.get_one("shell").copied().expect("clap requires a shell");
+            return Ok(Request::Completions(shell));
+        }
+        "verify" if matches.get_flag("local") => {
+            return Ok(Request::Verify(VerifyOptions {
+                org_id: matches.get_one::<String>("org").cloned(),
+                database: DatabaseOptions::from_arg_matches(matches)?.without_empty(),
+                style: Style::from_arg_matches(matches)?,
+            }));
+        }
+        "verify" => (matches, asks.verify(matches)?),
+        "tree" => (matches, asks.tree(matches)?),
+        "kill" => (matches, asks.kill(matches)?),
+        "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
+        "events" => asks.tail(matches)?,
+        "call" => asks.call(matches, stdin)?,
+        other => unreachable!("clap knows no subcommand {other}"),
+    };
+    Ok(Request::Remote(Remote {
+        server: Server::from_arg_matches(leaf)?.without_empty(),
+        style: Style::from_arg_matches(leaf)?,
+        task: Task(ask),
+    }))
+}
+
+/// Makes something to ask of what clap matched.
+struct Asks<'a> {
+    catalog: &'a Catalog,
+}
+
+impl Asks<'_> {
+    fn verify(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
+        let input = match matches.get_one::<String>("org") {
+            Some(org_id) => json!({ "org_id": org_id }),
+            None => json!({}),
+        };
+        Ok(Ask::Verify(self.operator("verify_chain", input)?))
+    }
+
+    fn tree(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
+        let call = self.operator("get_tree", json!({}))?;
+        Ok(if matches.get_flag("watch") { Ask::WatchTree(call) } else { Ask::Tree(call) })
+    }
+
+    fn kill(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
+        let path = matches.get_one::<String>("path").expect("clap requires a path");
+        let reason = matches.get_one::<String>("reason").expect("clap requires a reason");
+        Ok(Ask::Kill(self.operator("kill_process", json!({ "path": path, "reason": reason }))?))
+    }
+
+    fn tail<'m>(&self, matches: &'m ArgMatches) -> Result<(&'m ArgMatches, Ask), clap::Error> {
+        let (_, leaf) = matches.subcommand().expect("clap requires a subcommand");
+        let tail = Tail {
+            route: self.operator_route("list_events")?,
+            after: leaf.get_one("after").copied(),
+            last: leaf.get_one("last").copied().expect("clap has a default"),
+            org: leaf.get_one::<String>("org").map(|org| org.to_lowercase()),
+            domain: leaf.get_one("domain").cloned(),
+            is_following: !leaf.get_flag("no-follow"),
+        };
+        Ok((leaf, Ask::Tail(tail)))
+    }
+
+    fn call<'m>(
+        &self,
+        matches: &'m ArgMatches,
+        stdin: impl FnOnce() -> io::Result<String>,
+    ) -> Result<(&'m ArgMatches, Ask), clap::Error> {
+        let (domain, matches) = matches.subcommand().expect("clap requires a domain");
+        let (name, matches) = matches.subcommand().expect("clap requires an operation");
+        let operation =
+            self.catalog.operation(domain, name).expect("clap knows the catalog's only");
+        let route = Route::of(operation).expect("clap knows those with a surface only");
+        let given = match matches.get_one::<String>("json").map(String::as_str) {
+            None => Map::new(),
+            Some("-") => object(&stdin()?)?,
+            Some(text) => object(text)?,
+        };
+        let input = field::input(&field::fields(&operation.input_schema), given, matches);
+        let mut call = route.call(input).map_err(|error| wrong(error.to_string()))?;
+        if route.takes_key {
+            call.idempotency_key = matches.get_one("idempotency-key").cloned();
+        }
+        Ok((matches, Ask::Call(call)))
+    }
+
+    fn operator(&self, name: &str, input: Value) -> Result<Call, clap::Error> {
+        let Value::Object(input) = input else { unreachable!("callers give objects") };
+        self.operator_route(name)?.call(input).map_err(|error| wrong(error.to_string()))
+    }
+
+    fn operator_route(&self, name: &str) -> Result<Route, clap::Error> {
+        let operation: Option<&Operation> = self.catalog.operation("operator", name);
+        operation.and_then(Route::of).ok_or_else(|| {
+            wrong(format!("this program was built without the operator's operation `{name}`"))
+        })
+    }
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, clap::Error> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(wrong("--json takes an object, as in '{\"title\": \"Forklift driver\"}'")),
+        Err(error) => Err(wrong(format!("what --json got is not JSON: {error}"))),
+    }
+}
+
+fn wrong(message: impl std::fmt::Display) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+
+    use super::*;
+    use crate::example;
+
+    fn parse(args: &str) -> Result<Request, clap::Error> {
+        let args = std::iter::once("finnest").chain(args.split_whitespace());
+        parse_with(&example::catalog(), args, || {
+            Ok(r#"{"title": "from stdin", "headcount": 1}"#.into())
+        })
+    }
+
+    fn ask(args: &str) -> Ask {
+        match parse(args) {
+            Ok(Request::Remote(remote)) => remote.task.0,
+            other => panic!("{args}: {other:?}"),
+        }
+    }
+
+    fn call(args: &str) -> Call {
+        match ask(args) {
+            Ask::Call(call)
+            | Ask::Tree(call)
+            | Ask::WatchTree(call)
+            | Ask::Verify(call)
+            | Ask::Kill(call) => call,
+            other @ Ask::Tail(_) => panic!("{args}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_operation_is_a_subcommand_with_its_fields_as_flags() {
+        let call =
+            call("call recruit open_job_order --title=Driver --headcount 3 --idempotency-key k1");
+
+        assert_eq!(
+            (call.method, call.target.as_str()),
+            (Method::POST, "/api/v1/recruit/job_orders")
+        );
+        assert_eq!(call.body, Some(json!({"title": "Driver", "headcount": 3})));
+        assert_eq!(call.idempotency_key.as_deref(), Some("k1"));
+    }
+
+    #[test]
+    fn a_domain_without_an_operation_shows_what_there_is() {
+        for args in
+            ["call recruit", "call recruit --url http://127.0.0.1:1", "--no-color call recruit"]
+        {
+            let error = parse(args).expect_err("there is nothing to ask");
+
+            let said = error.to_string();
+            assert!(said.contains("open_job_order") && said.contains("Usage:"), "{args}: {said}");
+            assert!(!said.contains("requires a subcommand"), "{args}: {said}");
+        }
+    }
+
+    #[test]
+    fn dashes_do_as_well_as_underscores() {
+        let call = call("call recruit list-job-orders --states open --states filled");
+
+        assert_eq!(call.target, "/api/v1/recruit/job_orders?states=open&states=filled");
+    }
+
+    #[test]
+    fn json_gives_the_whole_input_and_flags_go_before_it() {
+        let inline =
+            call(r#"call recruit open_job_order --json {"title":"x","headcount":2} --headcount 5"#);
+        let piped = call("call recruit open_job_order --json - --headcount 5");
+
+        assert_eq!(inline.body, Some(json!({"title": "x", "headcount": 5})));
+        assert_eq!(piped.body, Some(json!({"title": "from stdin", "headcount": 5})));
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_two() {
+        let cases = [
+            "",
+            "call",
+            "call recruit",
+            "call nobody x",
+            "call recruit rescore",
+            "dance",
+            "call recruit open_job_order --title x",
+            "call recruit open_job_order --json [1]",
+            "call recruit open_job_order --json {",
+            "call recruit fill_job_order --json {}",
+            "kill root/x",
+            "serve --listen nowhere",
+        ];
+
+        for args in cases {
+            let error = parse(args).expect_err(args);
+            assert_eq!(error.exit_code(), 2, "{args}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_operators_commands_are_calls_of_the_operators_domain() {
+        let kill = call("kill root/domains/recruit --reason drill");
+
+        assert_eq!(kill.target, "/api/v1/operator/kill");
+        assert_eq!(kill.body, Some(json!({"path": "root/domains/recruit", "reason": "drill"})));
+        assert_eq!(call("tree").target, "/api/v1/operator/tree");
+        assert!(matches!(ask("tree --watch"), Ask::WatchTree(_)));
+        assert_eq!(call("queues").target, "/api/v1/operator/queues");
+        assert_eq!(call("verify").body, Some(json!({})));
+        assert_eq!(call("verify --org 7").body, Some(json!({"org_id": "7"})));
+    }
+
+    #[test]
+    fn the_tail_knows_where_to_begin_and_what_to_leave_out() {
+        let Ask::Tail(tail) = ask("events tail --after 7 --org AB12 --domain recruit --no-follow")
+        else {
+            panic!("a tail")
+        };
+
+        assert_eq!((tail.after, tail.last, tail.is_following), (Some(7), 10, false));
+        assert_eq!((tail.org.as_deref(), tail.domain.as_deref()), (Some("ab12"), Some("recruit")));
+    }
+
+    #[test]
+    fn what_runs_on_this_machine_is_left_to_the_server() {
+        let Ok(Request::Serve(serve)) =
+            parse("serve --listen 0.0.0.0:80 --demo --database-url postgres://x")
+        else {
+            panic!("serve")
+        };
+        assert_eq!((serve.listen.port(), serve.demo), (80, true));
+        assert_eq!(
+            serve.database.database_url.as_ref().map(crate::Secret::expose),
+            Some("postgres://x")
+        );
+
+        let Ok(Request::Verify(verify)) = parse("verify --local --org 7 --output json") else {
+            panic!("verify")
+        };
+        assert_eq!(verify.org_id.as_deref(), Some("7"));
+        assert_eq!(verify.style.output, Some(crate::Format::Json));
+        assert!(matches!(parse("migrate --data-dir /x"), Ok(Request::Migrate(_))));
+        assert!(matches!(
+            parse("completions zsh"),
+            Ok(Request::Completions(clap_complete::Shell::Zsh))
+        ));
+    }
+
+    #[test]
+    fn where_the_platform_is_may_be_said_before_or_after_the_command() {
+        for args in ["--url http://a --token t tree", "tree --url http://a --token t"] {
+            let Ok(Request::Remote(remote)) = parse(args) else { panic!("{args}") };
+
+            assert_eq!(remote.server.url, "http://a");
+            assert_eq!(remote.server.token.as_ref().map(crate::Secret::expose), Some("t"));
+            assert!(!format!("{remote:?}").contains("\"t\""));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Running: one remote request from start to exit code.
+
+use platform::operator::{ChainReport, ProcessNode};
+use platform::otp::Clock;
+use serde_json::Value;
+
+use crate::client::{Client, PATIENCE, PATIENCE_LONG, Trouble};
+use crate::exit::Exit;
+use crate::options::{Format, Style};
+use crate::request::{Ask, Remote};
+use crate::screen::Screen;
+use crate::words::harmless;
+use crate::{print, tail, tree, verdict, watch};
+
+/// Asks a running platform and prints the answer, or why there is none.
+pub async fn run(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Exit {
+    match perform(remote, clock, screen).await {
+        Ok(exit) => exit,
+        Err(trouble) => {
+            if trouble.exit() != Exit::Done {
+                screen.complain(&trouble.words());
+            }
+            trouble.exit()
+        }
+    }
+}
+
+async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<Exit, Trouble> {
+    let client = Client::new(&remote.server)?;
+    let style = &remote.style;
+    match &remote.task.0 {
+        Ask::Call(call) => {
+            let answer = client.send(call, PATIENCE).await?;
+            tell(&answer, style, screen, print::answer)
+        }
+        Ask::Kill(call) => {
+            let answer = client.send(call, PATIENCE).await?;
+            tell(&answer, style, screen, |answer, _| vec![killed(answer)])
+        }
+        Ask::Tree(call) => {
+            let answer = client.send(call, PATIENCE).await?;
+            let has_colour = screen.has_colour;
+            tell(&answer, style, screen, |answer, columns| match node(answer) {
+                Some(root) => tree::drawing(&root, clock.now(), columns, has_colour),
+                None => print::answer(answer, columns),
+            })
+        }
+        Ask::Verify(call) => {
+            let answer = client.send(call, PATIENCE_LONG).await?;
+            match serde_json::from_value::<ChainReport>(answer.clone()) {
+                Ok(report) => Ok(verdict::tell_verdict(&report, style, screen)),
+                // Whatever this is, it is not the word that the chain holds.
+                Err(_) => tell(&answer, style, screen, print::answer).map(|_| Exit::Failed),
+            }
+        }
+        Ask::WatchTree(call) => watch::watch(&client, call, style, clock, screen).await,
+        Ask::Tail(tail) => tail::follow(&client, tail, style, screen).await,
+    }
+}
+
+/// The tree in an answer; none if a newer platform words it in a way not known here.
+pub(crate) fn node(answer: &Value) -> Option<ProcessNode> {
+    serde_json::from_value(answer.clone()).ok()
+}
+
+fn tell(
+    answer: &Value,
+    style: &Style,
+    screen: &mut Screen,
+    lines: impl FnOnce(&Value, Option<usize>) -> Vec<String>,
+) -> Result<Exit, Trouble> {
+    match screen.format(style) {
+        Format::Json => screen.json(answer)?,
+        Format::Table => screen.lines(&lines(answer, screen.columns))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn killed(answer: &Value) -> String {
+    let path = harmless(answer["path"].as_str().unwrap_or_default());
+    format!(
+        "killed {path}, incarnation {}; `finnest tree` shows what became of it",
+        answer["incarnation"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::stub::{ask, finnest};
+    use crate::tree::tests;
+
+    #[tokio::test]
+    async fn a_call_goes_to_its_address_with_its_token_and_prints_the_answer() {
+        let order = json!({"id": "7", "title": "Driver"});
+        let args = "call recruit open_job_order --title Driver --headcount 3 --output table";
+
+        let outcome = finnest(args, vec![(201, order)], 1).await;
+
+        assert_eq!((outcome.exit, outcome.err.as_str()), (Exit::Done, ""));
+        assert_eq!(outcome.out, "id:    7\ntitle: Driver\n");
+        let body = r#"{"headcount":3,"title":"Driver"}"#;
+        let asked = format!("POST /api/v1/recruit/job_orders Bearer t0k {body}");
+        assert_eq!(outcome.asked, [asked]);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_gets_json_unless_told() {
+        let queues = json!({"items": [{"queue": "recruit"}]});
+
+        let outcome = finnest("queues", vec![(200, queues.clone())], 1).await;
+
+        assert_eq!(serde_json::from_str::<Value>(&outcome.out).expect("JSON"), queues);
+        assert_eq!(outcome.asked, ["GET /api/v1/operator/queues Bearer t0k"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_body_is_said_to_be_done() {
+        let args = "call recruit remove_job_order --job-order-id 7 --output table";
+
+        let outcome = finnest(args, vec![(204, Value::Null)], 1).await;
+
+        assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Done, "done\n"));
+        assert_eq!(outcome.asked, ["DELETE /api/v1/recruit/job_orders/7 Bearer t0k"]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_ends_with_two_and_an_outage_with_one() {
+        let problem = json!({"detail": "there is no process root/x",
+            "errors": [{"pointer": "/path", "message": "unknown"}]});
+        for (status, exit) in [(404, Exit::Refused), (503, Exit::Failed)] {
+            let outcome =
+                finnest("kill root/x --reason drill", vec![(status, problem.clone())], 1).await;
+
+            assert_eq!((outcome.exit, outcome.out.as_str()), (exit, ""));
+            assert_eq!(outcome.err, "there is no process root/x\n  /path: unknown\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_platform_that_is_not_there_is_told_in_one_sentence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        drop(listener);
+
+        let outcome = ask("tree", &url, 1).await;
+
+        assert_eq!(outcome.exit, Exit::Failed);
+        assert!(outcome.err.contains("`finnest serve`"), "{}", outcome.err);
+        assert_eq!(outcome.err.lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_not_taken_for_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let break_off = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            assert_ne!(stream.read(&mut request).await.expect("a request"), 0);
+            let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"holds\": true";
+            stream.write_all(half).await.expect("half an answer");
+        };
+
+        let (outcome, ()) = tokio::join!(ask("verify", &url, 1), break_off);
+
+        assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Failed, ""));
+        assert!(outcome.err.contains("was lost"), "{}", outcome.err);
+    }
+
+    #[tokio::test]
+    async fn the_verdict_on_the_chain_is_the_exit_code() {
+        let holds = json!({"holds": true, "events": 1204, "organisations": 1, "broken": []});
+        let broken = json!({"holds": false, "events": 1204, "organisations": 3,
+            "broken": [{"position": 42, "org_sequence": 7, "problem": "hash_mismatch"}]});
+
+        let good = finnest("verify --output table", vec![(200, holds)], 1).await;
+        let bad = finnest("verify --org 7 --output table", vec![(200, broken)], 1).await;
+        let odd = finnest("verify", vec![(200, json!({"verdict": "fine"}))], 1).await;
+
+        assert_eq!((good.exit, bad.exit, odd.exit), (Exit::Done, Exit::Failed, Exit::Failed));
+        let sentence =
+            "the chain holds: 1,204 events of 1 organisation, every link as it should be\n";
+        assert_eq!(good.out, sentence);
+        insta::assert_snapshot!(bad.out, @"
+        the chain is broken at 1 place; 1,204 events of 3 organisations were walked
+
+        org_sequence  position  problem
+                   7        42  hash_mismatch
+        ");
+        assert_eq!(bad.asked, [r#"POST /api/v1/operator/verify Bearer t0k {"org_id":"7"}"#]);
+    }
+
+    #[tokio::test]
+    async fn the_tree_is_drawn_once() {
+        let outcome = finnest("tree --output table", vec![(200, json!(tests::tree()))], 1).await;
+
+        assert_eq!(outcome.exit, Exit::Done);
+        assert!(outcome.out.contains("└─ scoring_engine"), "{}", outcome.out);
+    }
+
+    #[tokio::test]
+    async fn a_watched_tree_is_printed_to_a_pipe_whenever_it_differs() {
+        let mut changed = tests::tree();
+        changed.restarts = 1;
+        let down = (503, json!({"detail": "starting"}));
+        let first = (200, json!(tests::tree()));
+        let unread = (200, json!({"id": "root"}));
+        let answers = vec![first.clone(), down, first, (200, json!(changed)), unread];
+
+        let outcome = finnest("tree --watch", answers, 2).await;
+
+        let lines: Vec<Value> =
+            outcome.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines, [json!(tests::tree()), json!(changed)]);
+    }
+
+    fn events(positions: std::ops::Range<i64>) -> (u16, Value) {
+        let items: Vec<Value> =
+            positions.map(|position| json!({"position": position, "domain": "recruit"})).collect();
+        (200, json!({"head": 999, "items": items}))
+    }
+
+    #[tokio::test]
+    async fn the_log_is_read_to_its_end_page_by_page() {
+        let args = "events tail --after 0 --no-follow";
+
+        let outcome = finnest(args, vec![events(1..501), events(501..503)], usize::MAX).await;
+
+        assert_eq!(outcome.exit, Exit::Done);
+        assert_eq!(outcome.out.lines().count(), 502);
+        let asked = ["after=0", "after=500"];
+        let asked =
+            asked.map(|after| format!("GET /api/v1/operator/events?{after}&limit=500 Bearer t0k"));
+        assert_eq!(outcome.asked, asked);
+    }
+
+    #[tokio::test]
+    async fn who_follows_the_log_misses_nothing_and_repeats_nothing_over_an_outage() {
+        let down = (503, json!({"detail": "the edge is starting"}));
+        let answers = vec![events(1..3), down.clone(), down, events(3..4)];
+
+        let outcome = finnest("events tail -n 2 --domain recruit", answers, 2).await;
+
+        assert_eq!(outcome.exit, Exit::Done);
+        let positions: Vec<Value> = outcome
+            .out
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["position"].take())
+            .collect();
+        assert_eq!(positions, [json!(1), json!(2), json!(3)]);
+        assert_eq!(outcome.err, "the edge is starting; trying again\nconnected again\n");
+        assert!(outcome.asked[0].contains("?limit=2 "), "{:?}", outcome.asked);
+        assert!(outcome.asked[1..4].iter().all(|asked| asked.contains("after=2&")));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_the_log_is_told_so_at_once() {
+        let outcome =
+            finnest("events tail", vec![(403, json!({"detail": "for operators"}))], 9).await;
+
+        assert_eq!((outcome.exit, outcome.err.as_str()), (Exit::Refused, "for operators\n"));
+    }
+}

@@ -1,0 +1,335 @@
+//! Routes: which address leads to which page, and what surrounds every answer.
+
+use std::sync::Arc;
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Router, http};
+use live::{Claims, Endpoint, Join, MountView, Refused, Signer, View};
+use platform::{Access, System};
+
+use crate::detail::Notice;
+use crate::events_page::EventsPage;
+use crate::queues_page::{self, QueuesPage};
+use crate::request::{self, Visit};
+use crate::shell::{self, Shell, Theme};
+use crate::tree_page::{Action, TreePage, is_narrow};
+use crate::viewer::query_field;
+use crate::watching::{Names, Watching};
+use crate::words::in_query;
+use crate::{assets, pages, sign_in};
+
+/// No form of a page is larger.
+const FORM_BYTES_MAX: usize = 16 * 1_024;
+
+/// How long a page may stay open before it must be loaded again.
+const SESSION_SECONDS: i64 = 12 * 3_600;
+
+/// Scripts, styles and connections of our own, and nobody may frame a page with a kill button.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
+    object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(crate) struct Console {
+    pub system: System,
+    pub signer: Signer,
+    pub names: Names,
+    endpoint: Endpoint<Visit>,
+}
+
+/// The console's routes. `secret` signs the sessions of pages; a new one makes open pages reload.
+pub fn router(system: System, secret: [u8; 32]) -> Router {
+    let signer = Signer::new(secret);
+    let names = Names::default();
+    let clock = system.clock().clone();
+    let endpoint = Endpoint::new(signer.clone(), mount(system.clone(), names.clone()), move || {
+        clock.now().timestamp()
+    });
+    let console = Console { system, signer, names, endpoint };
+    Router::new()
+        .route("/", get(|console, visit| page(console, visit, Kind::Tree)))
+        .route("/events", get(|console, visit| page(console, visit, Kind::Events)))
+        .route("/queues", get(|console, visit| page(console, visit, Kind::Queues)))
+        .route("/pages/{domain}/{number}", get(pages::show))
+        .route("/sign-in", get(sign_in_page).post(sign_in_form))
+        .route("/sign-out", post(sign_out))
+        .route("/theme", post(change_theme))
+        .route("/kill", post(|console, visit, form| act(console, visit, form, "kill_process")))
+        .route("/lift", post(|console, visit, form| act(console, visit, form, "lift_quarantine")))
+        .route("/queue", post(turn_queue))
+        .route("/live/websocket", get(connect))
+        .route("/assets/{name}", get(assets::serve))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(middleware::map_response(secure))
+        .with_state(console)
+}
+
+/// The pages that stay alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tree,
+    Events,
+    Queues,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Tree, Self::Events, Self::Queues];
+
+    /// The address, which also names the view in sessions.
+    fn address(self) -> &'static str {
+        match self {
+            Self::Tree => "/",
+            Self::Events => "/events",
+            Self::Queues => "/queues",
+        }
+    }
+
+    fn access(self) -> Access {
+        match self {
+            Self::Tree | Self::Queues => Access::Operate,
+            Self::Events => Access::Read,
+        }
+    }
+}
+
+/// Makes the view of a page, dead or alive. Access has been checked.
+async fn open(
+    kind: Kind,
+    system: System,
+    names: Names,
+    visit: Visit,
+    notice: Option<Notice>,
+) -> Box<dyn View> {
+    let Visit { identity, token, viewer, url, is_narrow, .. } = visit;
+    match kind {
+        Kind::Tree => {
+            let watching = Watching::begin(system, identity, token, names).await;
+            let page = TreePage::open(viewer, Box::new(watching), &url, is_narrow);
+            Box::new(page.with_notice(notice))
+        }
+        Kind::Events => Box::new(EventsPage::open(&system, identity.org_id).await),
+        Kind::Queues => Box::new(QueuesPage::open(system, identity, token, viewer.csrf).await),
+    }
+}
+
+fn mount(system: System, names: Names) -> MountView<Visit> {
+    Arc::new(move |visit: Visit, join: Join| {
+        let (system, names) = (system.clone(), names.clone());
+        Box::pin(async move {
+            let user = visit.identity.user_id.to_string();
+            let kind = Kind::ALL.into_iter().find(|kind| kind.address() == join.claims.view);
+            let kind = kind.ok_or(Refused::Stale)?;
+            // The page was made for one viewer; the cookie may have changed since.
+            if join.claims.user != user || !visit.allows(kind.access()) {
+                return Err(Refused::Unauthorized);
+            }
+            let width = join.params["width"].as_u64().unwrap_or(u64::MAX);
+            let visit = Visit { url: join.url, is_narrow: is_narrow(width), ..visit };
+            Ok(open(kind, system, names, visit, None).await)
+        })
+    })
+}
+
+async fn page(State(console): State<Console>, visit: Visit, kind: Kind) -> Response {
+    let notice = query_field(&visit.url, "notice").and_then(|code| match code.as_str() {
+        "kill_process" | "lift_quarantine" => {
+            Action::of(&code, "", "as said").ok().map(|action| Notice::Done(action.done))
+        }
+        _ => None,
+    });
+    render(&console, visit, kind, notice).await
+}
+
+async fn render(console: &Console, visit: Visit, kind: Kind, notice: Option<Notice>) -> Response {
+    let now = console.system.clock().now();
+    let menu = pages::menu(console.system.catalog(), &visit);
+    let claims = Claims {
+        view: kind.address().to_owned(),
+        user: visit.identity.user_id.to_string(),
+        org: visit.identity.org_id.to_string(),
+        csrf: visit.viewer.csrf.clone(),
+        expires_at: now.timestamp() + SESSION_SECONDS,
+    };
+    let session = console.signer.sign_session(&claims);
+    let mut shell = Shell {
+        title: "Finnest",
+        current: kind.address(),
+        viewer: &visit.viewer.clone(),
+        theme: visit.theme,
+        menu: &menu,
+        session: Some(&session),
+        now: now.timestamp_millis(),
+    };
+    if !visit.allows(kind.access()) {
+        shell.session = None;
+        return Html(shell::document(&shell, &pages::explain(&visit))).into_response();
+    }
+    let view = open(kind, console.system.clone(), console.names.clone(), visit, notice).await;
+    let title = view.title().unwrap_or_default();
+    shell.title = &title;
+    Html(shell::document(&shell, &view.render().to_html())).into_response()
+}
+
+async fn connect(
+    State(console): State<Console>,
+    visit: Result<Visit, Response>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    match visit {
+        Ok(visit) if live::is_same_origin(&headers) => console.endpoint.upgrade(upgrade, visit),
+        // A page must not be redirected here; it asks again and in the end loads anew.
+        _ => StatusCode::FORBIDDEN.into_response(),
+    }
+}
+
+async fn sign_in_page(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let url = format!("?{}", query.unwrap_or_default());
+    let next = query_field(&url, "next").unwrap_or_default();
+    if let Some(token) = query_field(&url, "token") {
+        return sign_in(&console, &headers, &token, &next).await;
+    }
+    let theme = request::theme(&headers);
+    Html(sign_in::page(theme, sign_in::safe_path(&next), None)).into_response()
+}
+
+async fn sign_in_form(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    form: String,
+) -> Response {
+    if !live::is_same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let token = query_field(&form, "token").unwrap_or_default();
+    let next = query_field(&form, "next").unwrap_or_default();
+    sign_in(&console, &headers, token.trim(), &next).await
+}
+
+async fn sign_in(console: &Console, headers: &HeaderMap, token: &str, next: &str) -> Response {
+    let next = sign_in::safe_path(next);
+    let identity = if sign_in::is_possible_token(token) {
+        console.system.authenticate(token).await
+    } else {
+        Ok(None)
+    };
+    match identity {
+        Ok(Some(identity)) => {
+            console.names.learn(&identity);
+            (keeping(&sign_in::keep_token(token)), Redirect::to(next)).into_response()
+        }
+        Ok(None) => {
+            let problem = "Nobody has this token. Check that it was copied whole.";
+            let page = sign_in::page(request::theme(headers), next, Some(problem));
+            (StatusCode::UNAUTHORIZED, Html(page)).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a viewer cannot be signed in");
+            request::away().into_response()
+        }
+    }
+}
+
+async fn sign_out(visit: Visit, form: String) -> Response {
+    if !is_own_form(&visit, &form) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    (keeping(&sign_in::keep_token("")), Redirect::to("/sign-in")).into_response()
+}
+
+async fn change_theme(visit: Visit, form: String) -> Response {
+    if !is_own_form(&visit, &form) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let theme = Theme::from_name(&query_field(&form, "theme").unwrap_or_default());
+    let back = query_field(&form, "back").unwrap_or_default();
+    let to = Redirect::to(sign_in::safe_path(&back));
+    (keeping(&sign_in::keep_theme(theme)), to).into_response()
+}
+
+/// Kills or lifts without a script.
+async fn act(
+    State(console): State<Console>,
+    visit: Visit,
+    form: String,
+    operation: &'static str,
+) -> Response {
+    if !is_own_form(&visit, &form) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let path = query_field(&form, "path").unwrap_or_default();
+    let reason = query_field(&form, "reason").unwrap_or_default();
+    let done = match Action::of(operation, &path, &reason) {
+        Ok(action) => {
+            let scope = visit.identity.scope(uuid::Uuid::now_v7());
+            let called = console.system.call(&scope, "operator", operation, action.input).await;
+            called.map(drop).map_err(|error| crate::watching::sentence(error.message()))
+        }
+        Err(problem) => Err(problem),
+    };
+    let url = format!("/?node={}", in_query(&path));
+    match done {
+        Ok(()) => Redirect::to(&format!("{url}&notice={operation}")).into_response(),
+        Err(problem) => {
+            let visit = Visit { url, ..visit };
+            let notice = Some(Notice::Refused(problem));
+            let page = render(&console, visit, Kind::Tree, notice).await;
+            (StatusCode::UNPROCESSABLE_ENTITY, page).into_response()
+        }
+    }
+}
+
+/// Pauses or resumes a queue without a script.
+async fn turn_queue(State(console): State<Console>, visit: Visit, form: String) -> Response {
+    if !is_own_form(&visit, &form) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let queue = query_field(&form, "queue").unwrap_or_default();
+    let operation = match query_field(&form, "turn").as_deref() {
+        Some("pause") => "pause_queue",
+        _ => "resume_queue",
+    };
+    match queues_page::turn(&console.system, &visit.token, operation, &queue).await {
+        Ok(()) => Redirect::to("/queues").into_response(),
+        Err(problem) => (StatusCode::UNPROCESSABLE_ENTITY, problem).into_response(),
+    }
+}
+
+fn is_own_form(visit: &Visit, form: &str) -> bool {
+    query_field(&format!("?{form}"), "_csrf_token").is_some_and(|csrf| csrf == visit.viewer.csrf)
+}
+
+fn keeping(cookie: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::from_str(cookie).expect("a possible token is plain text");
+    headers.insert(header::SET_COOKIE, value);
+    headers
+}
+
+async fn secure<B>(mut response: http::Response<B>) -> http::Response<B> {
+    let headers = response.headers_mut();
+    let policies = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    for (name, value) in policies {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

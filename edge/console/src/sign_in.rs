@@ -1,0 +1,139 @@
+//! Signing in: a token becomes a cookie that no script can read.
+//!
+//! The cookie holds the token itself: there is no second session to keep, revoking the token ends
+//! it, and it survives a restart of the platform. `SameSite=Lax` and a token in every form keep
+//! foreign pages from acting with it.
+
+use axum::http::{HeaderMap, header};
+use live::Signer;
+use maud::html;
+
+use crate::shell::{self, Head, Theme};
+
+/// The cookie with the token.
+pub(crate) const TOKEN_COOKIE: &str = "finnest_token";
+/// The cookie with the theme.
+pub(crate) const THEME_COOKIE: &str = "finnest_theme";
+
+/// Half a day: a shift.
+const TOKEN_SECONDS: u32 = 12 * 3_600;
+const THEME_SECONDS: u32 = 365 * 24 * 3_600;
+
+/// The value of a cookie in a request.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+/// The header that keeps a token; an empty one forgets it.
+pub(crate) fn keep_token(token: &str) -> String {
+    let seconds = if token.is_empty() { 0 } else { TOKEN_SECONDS };
+    format!("{TOKEN_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax")
+}
+
+/// The header that keeps a theme.
+pub(crate) fn keep_theme(theme: Theme) -> String {
+    let name = theme.name();
+    format!("{THEME_COOKIE}={name}; Path=/; Max-Age={THEME_SECONDS}; HttpOnly; SameSite=Lax")
+}
+
+/// Whether a text can be a token in a cookie. Anything else was never given out.
+pub(crate) fn is_possible_token(token: &str) -> bool {
+    (1..=512).contains(&token.len())
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte))
+}
+
+/// The token that forms of a session carry: it follows from the session, and only the platform can
+/// make it.
+pub(crate) fn csrf_token(signer: &Signer, token: &str) -> String {
+    let text = signer.sign("csrf", &token);
+    text.rsplit_once('.').map_or(String::new(), |(_, tag)| tag.to_owned())
+}
+
+/// Where to go after signing in: only to a page of ours.
+pub(crate) fn safe_path(path: &str) -> &str {
+    let is_ours = path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(['\\', '\r', '\n'])
+        && path.is_ascii();
+    if is_ours { path } else { "/" }
+}
+
+/// The page with the form.
+pub(crate) fn page(theme: Theme, next: &str, problem: Option<&str>) -> String {
+    let body = html! {
+        main id="main" class="sign-in" {
+            div class="card sign-in-card" {
+                (shell::brand())
+                h1 { "Sign in" }
+                p class="quiet" { "With the access token that your administrator gave you." }
+                @if let Some(problem) = problem {
+                    p class="notice is-refused" role="alert" { (problem) }
+                }
+                form method="post" action="/sign-in" {
+                    input type="hidden" name="next" value=(next);
+                    label for="token" { "Access token" }
+                    input type="password" class="input" id="token" name="token" required autofocus
+                        autocomplete="current-password" spellcheck="false";
+                    button type="submit" class="btn btn-accent" { "Sign in" }
+                }
+            }
+        }
+    };
+    let head = Head { title: "Sign in · Finnest", theme, csrf: None, now: 0 };
+    shell::bare_document(&head, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=1; finnest_token=abc; b=2"));
+
+        assert_eq!(cookie(&headers, TOKEN_COOKIE).as_deref(), Some("abc"));
+        assert_eq!(cookie(&headers, "token"), None);
+    }
+
+    #[test]
+    fn only_pages_of_ours_are_gone_to_after_signing_in() {
+        let cases = [
+            ("/events?x=1", "/events?x=1"),
+            ("//evil.test", "/"),
+            ("https://evil.test", "/"),
+            ("/\\evil.test", "/"),
+            ("", "/"),
+        ];
+
+        for (path, expected) in cases {
+            assert_eq!(safe_path(path), expected);
+        }
+    }
+
+    #[test]
+    fn a_token_that_would_break_a_cookie_is_impossible() {
+        for token in ["", "a;b", "a b", "a\r\nb", "ü"] {
+            assert!(!is_possible_token(token), "{token:?}");
+        }
+        assert!(is_possible_token("demo-operator"));
+    }
+
+    #[test]
+    fn each_session_has_its_own_form_token() {
+        let signer = Signer::new([1; 32]);
+
+        assert_eq!(csrf_token(&signer, "a"), csrf_token(&signer, "a"));
+        assert_ne!(csrf_token(&signer, "a"), csrf_token(&signer, "b"));
+        assert_ne!(csrf_token(&signer, "a"), csrf_token(&Signer::new([2; 32]), "a"));
+    }
+}

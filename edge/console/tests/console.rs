@@ -1,0 +1,217 @@
+//! The console over a real system, as a browser without JavaScript sees it.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use platform::Role;
+use platform::otp::{ChildSpec, Clock, ExitReason, Process, RunContext};
+use testkit::{ACME, TestSystem};
+use tower::ServiceExt as _;
+
+/// A process that does nothing until it is stopped.
+struct Idle;
+
+impl Process for Idle {
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        context.stopping().await;
+        Ok(())
+    }
+}
+
+const IDLE: &str = "root/edge/idle";
+
+/// A system, its console, and somebody who has signed in.
+struct Browser {
+    system: TestSystem,
+    router: Router,
+    cookie: String,
+}
+
+impl Browser {
+    async fn start(role: Role) -> Self {
+        let edge = Box::new(|_: &platform::System| vec![ChildSpec::process("idle", || Idle)]);
+        let system = testkit::start_with([], Clock::system(), "", edge).await;
+        let router = console::router(system.system().clone(), [7; 32]);
+        let cookie = format!("finnest_token={}", system.member(ACME, role).token());
+        Self { system, router, cookie }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (Response<()>, String) {
+        let answer = self.router.clone().oneshot(request).await.expect("a router answers");
+        let (parts, body) = answer.into_parts();
+        let bytes = body.collect().await.expect("the body is in memory").to_bytes();
+        (Response::from_parts(parts, ()), String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn get(&self, path: &str) -> (Response<()>, String) {
+        let request = Request::get(path).header(header::COOKIE, &self.cookie);
+        self.send(request.body(Body::empty()).expect("the request is well-formed")).await
+    }
+
+    async fn post(&self, path: &str, form: String) -> (Response<()>, String) {
+        let request = Request::post(path).header(header::COOKIE, &self.cookie);
+        self.send(request.body(Body::from(form)).expect("the request is well-formed")).await
+    }
+
+    /// The token that the forms of the page carry.
+    async fn csrf(&self) -> String {
+        let (_, page) = self.get("/").await;
+        let (_, rest) = page.split_once("name=\"_csrf_token\" value=\"").expect("a page has forms");
+        rest.split('"').next().expect("an attribute ends").to_owned()
+    }
+
+    fn restarts(&self) -> u64 {
+        self.system.system().tree().find(IDLE).expect("the process is in the tree").restarts
+    }
+}
+
+fn location(answer: &Response<()>) -> &str {
+    answer.headers()[header::LOCATION].to_str().expect("an address is text")
+}
+
+#[tokio::test]
+async fn who_is_not_signed_in_is_led_to_the_form_and_back() {
+    let browser = Browser { cookie: String::new(), ..Browser::start(Role::Operator).await };
+
+    let (answer, _) = browser.get("/events").await;
+
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert_eq!(location(&answer), "/sign-in?next=%2Fevents");
+}
+
+#[tokio::test]
+async fn a_link_with_a_token_signs_in_and_leaves_a_cookie_no_script_can_read() {
+    let browser = Browser::start(Role::Operator).await;
+    let token = browser.system.member(ACME, Role::Operator).token().to_owned();
+
+    let (answer, _) = browser.get(&format!("/sign-in?token={token}")).await;
+    let (refused, page) = browser.get("/sign-in?token=nobody").await;
+
+    assert_eq!(location(&answer), "/");
+    let cookie = answer.headers()[header::SET_COOKIE].to_str().expect("a cookie is text");
+    assert!(cookie.starts_with(&format!("finnest_token={token};")), "{cookie}");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(page.contains("Nobody has this token."));
+}
+
+#[tokio::test]
+async fn the_tree_is_complete_without_a_script() {
+    let browser = Browser::start(Role::Operator).await;
+
+    let (answer, page) = browser.get("/?node=root%2Fedge%2Fidle").await;
+
+    assert_eq!(answer.status(), StatusCode::OK);
+    for text in ["data-path=\"root/store/sealer\"", "action=\"/kill\"", "Nothing has failed"] {
+        assert!(page.contains(text), "the page lacks {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_kill_without_a_script_restarts_the_process_and_is_recorded() {
+    let browser = Browser::start(Role::Operator).await;
+    let csrf = browser.csrf().await;
+    let mut changes = browser.system.system().tree().changes();
+
+    let form = format!("_csrf_token={csrf}&path={IDLE}&reason=a+drill");
+    let (answer, _) = browser.post("/kill", form).await;
+    while browser.restarts() == 0 {
+        changes.changed().await.expect("the tree is alive");
+    }
+    browser.system.settle().await;
+    let (_, page) = browser.get(location(&answer)).await;
+
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert!(page.contains("Killed, and recorded in the event log"), "{page}");
+    assert!(page.contains("<q>a drill</q>"), "the timeline does not say why: {page}");
+}
+
+#[tokio::test]
+async fn a_kill_without_the_token_of_the_page_or_without_a_reason_is_refused() {
+    let browser = Browser::start(Role::Operator).await;
+    let csrf = browser.csrf().await;
+
+    let forged = browser.post("/kill", format!("path={IDLE}&reason=a+drill")).await;
+    let unexplained = browser.post("/kill", format!("_csrf_token={csrf}&path={IDLE}")).await;
+
+    assert_eq!(forged.0.status(), StatusCode::FORBIDDEN);
+    assert_eq!(unexplained.0.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(unexplained.1.contains("Say why"));
+    assert_eq!(browser.restarts(), 0);
+}
+
+#[tokio::test]
+async fn who_is_no_operator_sees_no_tree_and_kills_nothing() {
+    let browser = Browser::start(Role::Director).await;
+    let csrf = browser.csrf().await;
+
+    let (answer, page) = browser.get("/").await;
+    let form = format!("_csrf_token={csrf}&path={IDLE}&reason=a+drill");
+    let (killed, _) = browser.post("/kill", form).await;
+    let (events, _) = browser.get("/events").await;
+
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(page.contains("This page is for operators"));
+    assert!(!page.contains("root/edge/idle"));
+    assert_eq!(killed.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(events.status(), StatusCode::OK);
+    assert_eq!(browser.restarts(), 0);
+}
+
+#[tokio::test]
+async fn the_feed_shows_the_own_organisation_only() {
+    let browser = Browser::start(Role::Operator).await;
+    let csrf = browser.csrf().await;
+    browser.post("/kill", format!("_csrf_token={csrf}&path={IDLE}&reason=a+drill")).await;
+    browser.system.settle().await;
+    let neighbour = browser.system.member(testkit::GLOBEX, Role::Director);
+
+    let (_, own) = browser.get("/events").await;
+    let cookie = format!("finnest_token={}", neighbour.token());
+    let (_, other) = Browser { cookie, ..browser }.get("/events").await;
+
+    assert!(own.contains("action_requested"));
+    assert!(!other.contains("action_requested"));
+}
+
+#[tokio::test]
+async fn the_queues_are_listed_for_operators() {
+    let browser = Browser::start(Role::Operator).await;
+
+    let (answer, page) = browser.get("/queues").await;
+
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(page.contains("<h1>Queues</h1>"));
+    assert!(!page.contains("role=\"alert\""), "{page}");
+}
+
+#[tokio::test]
+async fn every_answer_forbids_foreign_scripts_and_frames() {
+    let browser = Browser::start(Role::Operator).await;
+
+    for path in ["/", "/sign-in", "/assets/console.css"] {
+        let (answer, _) = browser.get(path).await;
+
+        let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap_or("");
+        assert!(policy.contains("default-src 'self'"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn an_asset_that_the_browser_has_is_not_sent_again() {
+    let browser = Browser::start(Role::Operator).await;
+    let (first, _) = browser.get("/assets/console.js").await;
+    let tag = first.headers()[header::ETAG].clone();
+
+    let request = Request::get("/assets/console.js").header(header::IF_NONE_MATCH, tag);
+    let request = request.body(Body::empty()).expect("the request is well-formed");
+    let (again, body) = browser.send(request).await;
+    let (missing, _) = browser.get("/assets/nothing.js").await;
+
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    assert!(body.is_empty());
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+}

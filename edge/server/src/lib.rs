@@ -1,0 +1,24 @@
+//! The composition root: the only crate that sees everything. It lists the domains, puts the
+//! surfaces behind one listener, and decides what the environment says.
+
+pub mod demo;
+pub mod listener;
+pub mod serve;
+pub mod settings;
+
+use platform::{Catalog, Violations};
+
+/// The domains of Finnest, and the operator's own.
+///
+/// # Errors
+/// [`Violations`] when their declarations contradict each other.
+pub fn catalog() -> Result<Catalog, Violations> {
+    Catalog::new(vec![
+        recruit::domain(),
+        onboard::domain(),
+        pulse::domain(),
+        reach::domain(),
+        payroll::domain(),
+        platform::operator::domain(),
+    ])
+}

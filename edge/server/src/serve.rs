@@ -1,0 +1,143 @@
+//! Serving: start the tree, wait for a reason to stop, stop it in reverse order.
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use platform::otp::{ChildSpec, Clock, ExitReason};
+use platform::{Catalog, Config, System};
+use socket::Sockets;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::settings::Settings;
+use crate::{demo, listener};
+
+/// Runs the platform until it is told to stop or gives up.
+///
+/// # Errors
+/// A sentence that says what to do when it cannot start.
+pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
+    let began = Instant::now();
+    settings.check()?;
+    let tuning = settings.tuning(&catalog)?;
+    // Bound before anything else starts: a taken port costs a second to find out, not a minute.
+    let bound = listener::bind(settings.listen)?;
+    let mut signals = Signals::new()?;
+    let demo = settings.demo;
+    let config = Config {
+        database: settings.source.database().await?,
+        tuning,
+        clock: Clock::system(),
+        node: settings.node.clone(),
+        connections_max: settings.connections_max,
+        edge: Box::new(move |system| {
+            let mut children = edge(system, &bound);
+            if demo {
+                // Before the first request is answered: who finds the platform ready finds it all.
+                children.insert(0, demo::child(system));
+            }
+            children
+        }),
+    };
+    let system = tokio::select! {
+        started = System::start(config, catalog) => {
+            started.with_context(|| settings.cannot_start())?
+        }
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+    };
+    announce(settings, began);
+    let exited = tokio::select! {
+        reason = system.exited() => Some(reason),
+        () = signals.stop() => None,
+    };
+    if let Some(reason) = exited {
+        tracing::error!(%reason, "the tree has given up");
+        return Ok(ExitCode::FAILURE);
+    }
+    stop(&system, &mut signals).await
+}
+
+/// Stops in reverse order; a second signal ends at once.
+async fn stop(system: &System, signals: &mut Signals) -> Result<ExitCode> {
+    tracing::info!("stopping; once more Ctrl-C ends at once");
+    tokio::select! {
+        reason = system.stop() => {
+            tracing::info!(%reason, "stopped");
+            Ok(match reason {
+                ExitReason::Shutdown | ExitReason::Normal => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            })
+        }
+        () = signals.stop() => {
+            tracing::warn!("ended at once; what was under way is found again at the next start");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+/// The surfaces behind one listener.
+#[must_use]
+pub fn edge(system: &System, bound: &TcpListener) -> Vec<ChildSpec> {
+    let sockets = Sockets::new();
+    let router: Router = rest::router(system.clone())
+        .merge(socket::router(system.clone(), &sockets))
+        .merge(console::router(system.clone(), secret()))
+        .fallback(rest::nowhere);
+    let patience = system.tuning().section("edge").shutdown;
+    // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
+    vec![listener::connections(), sockets.child(), listener::acceptor(bound, router, patience)]
+}
+
+/// Signs the console's sessions for as long as this process lives; afterwards pages simply reload.
+fn secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).expect("the operating system has random bytes");
+    secret
+}
+
+fn announce(settings: &Settings, began: Instant) {
+    let ready_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(listen = %settings.listen, ready_ms, "ready");
+    if !settings.demo {
+        return;
+    }
+    let address = format!("http://{}", settings.listen);
+    let mut text = format!(
+        "\n  Finnest is ready at {address}\n\n  Open the console as the demo's operator:\n    \
+         {address}/sign-in?token=demo-operator\n\n  Organisation  {}\n",
+        demo::ORG_ID
+    );
+    for (name, role, token) in demo::USERS {
+        let user = format!("  {name:<15} {:<9} token {token}\n", role.name());
+        text.push_str(&user);
+    }
+    text.push_str("\n  Ctrl-C stops it; the data stay.\n");
+    #[allow(clippy::print_stderr, reason = "this is the greeting of a command, not a log")]
+    {
+        eprintln!("{text}");
+    }
+}
+
+/// The signals that ask to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+        let terminate =
+            signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

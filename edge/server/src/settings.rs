@@ -1,0 +1,178 @@
+//! Settings: what the command line and the environment say, decided in one place and read nowhere
+//! else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use cli::{DatabaseOptions, ServeOptions};
+use platform::otp::config::Tuning;
+use platform::otp::{Clock, Root, SupervisorSpec};
+use platform::postgres::{Attached, Embedded, Options};
+use platform::{Catalog, Database};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use uuid::Uuid;
+
+/// What `finnest serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Whether to make the demo organisation.
+    pub demo: bool,
+    /// supervision.toml; the one built in when there is none at the usual place.
+    pub supervision: PathBuf,
+    /// Where the data are.
+    pub source: Source,
+    /// The name of this node.
+    pub node: String,
+    /// The most database connections.
+    pub connections_max: u32,
+}
+
+/// Where the data are: a server somebody else runs, or one of our own.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The server somebody else runs.
+    pub database_url: Option<String>,
+    /// Where our own keeps its data; a place of the system's choice unless given.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// The file an operator finds in the working directory.
+const SUPERVISION_TOML: &str = "supervision.toml";
+
+impl From<ServeOptions> for Settings {
+    fn from(options: ServeOptions) -> Self {
+        Self {
+            listen: options.listen,
+            demo: options.demo,
+            supervision: options.config,
+            source: options.database.into(),
+            node: options.node.unwrap_or_else(|| Uuid::now_v7().to_string()),
+            connections_max: options.connections_max,
+        }
+    }
+}
+
+impl From<DatabaseOptions> for Source {
+    fn from(options: DatabaseOptions) -> Self {
+        let database_url = options.database_url.map(|url| url.expose().to_owned());
+        Self { database_url, data_dir: options.data_dir }
+    }
+}
+
+impl Settings {
+    /// Refuses settings that contradict each other.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn check(&self) -> Result<()> {
+        if self.demo && !self.listen.ip().is_loopback() {
+            bail!(
+                "the demo's tokens are well known, so `--demo` listens on loopback addresses only, \
+                 not on {}; leave one of the two out",
+                self.listen.ip()
+            );
+        }
+        Ok(())
+    }
+
+    /// What to say before the reason when the platform does not start.
+    #[must_use]
+    pub fn cannot_start(&self) -> String {
+        match self.source.external() {
+            Ok(Some(server)) => format!(
+                "the platform cannot start with the database of DATABASE_URL, {} at {}:{}",
+                server.get_database().unwrap_or("unnamed"),
+                server.get_host(),
+                server.get_port()
+            ),
+            _ => "the platform cannot start".to_owned(),
+        }
+    }
+
+    /// Reads and checks supervision.toml.
+    ///
+    /// # Errors
+    /// Every mistake in the file, with its line.
+    pub fn tuning(&self, catalog: &Catalog) -> Result<Tuning> {
+        let known = platform::known(catalog);
+        let file = self.supervision.as_path();
+        if file == Path::new(SUPERVISION_TOML) && !file.exists() {
+            let built_in = include_str!("../../../supervision.toml");
+            return Ok(Tuning::parse(built_in, "the built-in supervision.toml", &known)?);
+        }
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{} cannot be read", file.display()))?;
+        Ok(Tuning::parse(&text, &file.display().to_string(), &known)?)
+    }
+}
+
+impl Source {
+    /// The database for a platform that is about to start.
+    ///
+    /// # Errors
+    /// A sentence that says what to do when there is no server to be found or run.
+    pub async fn database(&self) -> Result<Database> {
+        Ok(match self.external()? {
+            Some(owner) => Database::External { app: owner.clone(), owner },
+            None => Database::Embedded(Embedded::prepare(self.embedded()).await?),
+        })
+    }
+
+    /// Reaches the data for a single command: the server of `DATABASE_URL`, our own if a platform
+    /// runs it now, or our own started for as long as the command takes.
+    ///
+    /// # Errors
+    /// A sentence that says what to do when there is no server to be found or run.
+    pub async fn reach(&self) -> Result<Reached> {
+        if let Some(owner) = self.external()? {
+            return Ok(Reached { owner, root: None });
+        }
+        if let Some(running) = Attached::find(&self.embedded())? {
+            return Ok(Reached { owner: running.owner_options(), root: None });
+        }
+        let embedded = Embedded::prepare(self.embedded()).await?;
+        let spec = SupervisorSpec::default().child(embedded.child());
+        let root = Root::start(spec, Clock::system()).await?;
+        Ok(Reached { owner: embedded.owner_options(), root: Some((root, embedded)) })
+    }
+
+    fn external(&self) -> Result<Option<PgConnectOptions>> {
+        let Some(url) = self.database_url.as_deref() else { return Ok(None) };
+        let expected =
+            "DATABASE_URL is no PostgreSQL address, as in postgres://user@host:5432/name";
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            bail!(expected);
+        }
+        url.parse().map(Some).context(expected)
+    }
+
+    fn embedded(&self) -> Options {
+        Options { data_dir: self.data_dir.clone(), ..Options::default() }
+    }
+}
+
+/// A database that can be asked, and the server that was started for it, if one was.
+pub struct Reached {
+    /// Connects as the owner.
+    pub owner: PgConnectOptions,
+    root: Option<(Root, Embedded)>,
+}
+
+impl Reached {
+    /// A pool of a few connections.
+    #[must_use]
+    pub fn pool(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(4).connect_lazy_with(self.owner.clone())
+    }
+
+    /// Stops the server that was started for this command.
+    pub async fn leave(self) {
+        if let Some((root, _embedded)) = self.root {
+            root.stop().await;
+        }
+    }
+}

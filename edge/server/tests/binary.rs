@@ -1,0 +1,273 @@
+//! The real binary on the embedded default, as an operator runs it: started, killed, stopped.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// How long anything may take before the test has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a waiting test looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A directory for the data, gone with the test.
+struct Data(PathBuf);
+
+impl Data {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("finnest-test-{}", uuid::Uuid::now_v7())))
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // What cannot be removed lies in a temporary directory and harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A started `finnest serve`.
+struct Served {
+    process: std::process::Child,
+    lines: mpsc::Receiver<String>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    address: SocketAddr,
+}
+
+fn finnest(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_finnest"));
+    command.args(arguments).env_remove("DATABASE_URL").env_remove("FINNEST_TOKEN");
+    command
+}
+
+fn free_address() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    socket.local_addr().expect("a bound socket has an address")
+}
+
+/// What a command that must end says and how it ends.
+fn outcome(command: &mut Command) -> (ExitStatus, String) {
+    let output = command.output().expect("the binary can be run");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8(said).expect("it speaks UTF-8"))
+}
+
+impl Served {
+    fn start(data: &Path) -> Self {
+        let address = free_address();
+        let mut process = finnest(&["serve", "--demo", "--listen", &address.to_string()])
+            .arg("--data-dir")
+            .arg(data)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary can be run");
+        let said = process.stderr.take().expect("its words are piped");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                // A test that has heard enough does not listen any more.
+                let _ = sender.send(line);
+            }
+        });
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let served = Self { process, lines, client, address };
+        served.hears("Finnest is ready");
+        served
+    }
+
+    /// Waits until the platform says something.
+    fn hears(&self, words: &str) {
+        let mut said = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("`{words}` was not said, but {said:#?}"));
+            if line.contains(words) {
+                return;
+            }
+            said.push(line);
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> (Option<StatusCode>, Value) {
+        let token = if path.contains("/operator/") { "demo-operator" } else { "demo-recruiter" };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .expect("the request is well formed");
+        let Ok(response) = self.client.request(request).await else { return (None, Value::Null) };
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+        let value = bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        (Some(status), value.unwrap_or_default())
+    }
+
+    /// Opens a job order; its id if that was answered with a yes.
+    async fn open_job_order(&self) -> Option<String> {
+        let input = json!({"title": "Forklift driver", "headcount": 1});
+        let (status, order) = self.send(Method::POST, "/api/v1/recruit/job_orders", &input).await;
+        let is_created = status == Some(StatusCode::CREATED);
+        is_created.then(|| order["job_order_id"].as_str().expect("an order has an id").to_owned())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.send(Method::GET, path, &Value::Null).await.1
+    }
+
+    /// Waits until so many rows are listed.
+    async fn lists(&self, path: &str, count: usize) -> Vec<Value> {
+        let mut seen = 0;
+        let listed = tokio::time::timeout(PATIENCE, async {
+            let mut ticks = tokio::time::interval(LOOK_EVERY);
+            loop {
+                let items = self.get(path).await["items"].as_array().cloned().unwrap_or_default();
+                seen = items.len();
+                if seen >= count {
+                    return items;
+                }
+                ticks.tick().await;
+            }
+        });
+        listed.await.unwrap_or_else(|_| panic!("{path} lists {seen}, not {count}"))
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([name, &process]).status();
+        assert!(sent.expect("kill can be run").success());
+    }
+
+    fn ended(mut self) -> ExitStatus {
+        self.process.wait().expect("the process ends")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // A test that failed leaves no platform behind; one that did not has ended it already.
+        let _ = self.process.kill();
+    }
+}
+
+/// The process id of the database server.
+fn postmaster(data: &Path) -> String {
+    let file = std::fs::read_to_string(data.join("pg/postmaster.pid")).expect("the server runs");
+    file.lines().next().expect("its first line is its process id").trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_a_killed_database_a_stop_and_a_start() {
+    let data = Data::new();
+    let served = Served::start(&data.0);
+    let mut answered = Vec::new();
+    for _ in 0..5 {
+        answered.push(served.open_job_order().await.expect("the order is opened"));
+    }
+
+    let killed = Command::new("kill").args(["-9", &postmaster(&data.0)]).status();
+    assert!(killed.expect("kill can be run").success());
+    let healed = tokio::time::timeout(PATIENCE, async {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            if let Some(job_order_id) = served.open_job_order().await {
+                return job_order_id;
+            }
+            ticks.tick().await;
+        }
+    });
+    answered.push(healed.await.expect("the server is started again"));
+    let bills = served.lists("/api/v1/payroll/billing_records?limit=100", answered.len()).await;
+    let supervision = served.get("/api/v1/operator/supervision_events?limit=1000").await;
+    served.signal("-TERM");
+    assert_eq!(served.ended().code(), Some(0), "SIGTERM ends it in order");
+
+    assert_eq!(bills.len(), answered.len(), "each order has one bill");
+    let restarts = supervision["items"].as_array().expect("they are listed").iter();
+    let mut restarted = restarts.filter(|event| event["kind"] == "restarted");
+    assert!(
+        restarted.all(|event| event["path"] == "root/postgres/server"),
+        "nobody but the server was restarted: {supervision}"
+    );
+    let served = Served::start(&data.0);
+    let orders = served.lists("/api/v1/recruit/job_orders?limit=100", answered.len()).await;
+    let kept: Vec<&str> =
+        orders.iter().filter_map(|order| order["job_order_id"].as_str()).collect();
+    assert!(answered.iter().all(|order| kept.contains(&order.as_str())), "{answered:?} {kept:?}");
+    let directory = data.0.to_str().expect("the path is UTF-8");
+    let (verified, said) = outcome(&mut finnest(&["verify", "--local", "--data-dir", directory]));
+    assert_eq!(verified.code(), Some(0), "{said}");
+    served.signal("-INT");
+    assert_eq!(served.ended().code(), Some(0), "Ctrl-C ends it in order");
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let data = Data::new();
+    let served = Served::start(&data.0);
+
+    served.signal("-INT");
+    served.hears("stopping");
+    served.signal("-INT");
+
+    let code = served.ended().code();
+    assert_eq!(code, Some(130));
+}
+
+#[test]
+fn a_taken_port_or_directory_is_told_in_one_sentence() {
+    let data = Data::new();
+    let served = Served::start(&data.0);
+    let directory = data.0.to_str().expect("the path is UTF-8");
+    let taken = served.address.to_string();
+
+    let (port_status, port) =
+        outcome(&mut finnest(&["serve", "--listen", &taken, "--data-dir", "/tmp/never-used"]));
+    let other = free_address().to_string();
+    let (directory_status, in_use) =
+        outcome(&mut finnest(&["serve", "--listen", &other, "--data-dir", directory]));
+
+    assert_eq!((port_status.code(), directory_status.code()), (Some(1), Some(1)));
+    assert!(port.contains(&format!("port {} is taken", served.address.port())), "{port}");
+    assert!(in_use.contains("another finnest already uses"), "{in_use}");
+    served.signal("-TERM");
+    assert_eq!(served.ended().code(), Some(0), "the first one did not notice");
+}
+
+#[test]
+fn a_mistake_in_supervision_toml_is_told_with_its_line_and_the_nearest_name() {
+    let data = Data::new();
+    std::fs::create_dir_all(&data.0).expect("a directory can be made");
+    let file = data.0.join("supervision.toml");
+    let page = include_str!("../../../supervision.toml");
+    let mistaken = format!("{page}\n[domain.recriut]\nqueue_limit = \"many\"\n");
+    std::fs::write(&file, mistaken).expect("a file can be written");
+    let listen = free_address().to_string();
+
+    let config = file.to_str().expect("the path is UTF-8");
+    let (status, said) = outcome(&mut finnest(&["serve", "--listen", &listen, "--config", config]));
+
+    assert_eq!(status.code(), Some(1));
+    let line = page.lines().count() + 2;
+    assert!(said.contains(&format!("supervision.toml:{line}")), "{said}");
+    assert!(said.contains("recriut") && said.contains("recruit"), "{said}");
+}
+
+#[test]
+fn the_demo_is_not_shown_to_the_network() {
+    let (status, said) = outcome(&mut finnest(&["serve", "--demo", "--listen", "0.0.0.0:0"]));
+
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("loopback"), "{said}");
+}

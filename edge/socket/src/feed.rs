@@ -1,0 +1,200 @@
+//! Feeds: what a channel is told, in order: first what it missed, then what happens.
+//!
+//! A client that names the last position it has seen gets what came after it from the log, up to a
+//! limit, before anything live. The subscription is taken before the log is read, and what both
+//! hold is told once; so nothing is lost and nothing is doubled, across restarts of the server too.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use platform::bus::{BusEvent, Interrupted, Subscription};
+use platform::otp::SupervisionEvent;
+use platform::store::{begin_reading, read};
+use platform::{Error, Position, System, Topic, live_event};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::frame::Payload;
+
+/// The most events that are told again to a client that comes back.
+pub(crate) const REPLAYED_MAX: u32 = 1_000;
+/// The farthest back a client may resume; reading on from there would cost more than starting anew.
+const RESUMED_FROM_MAX: i64 = 100_000;
+
+/// From where a client wants to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resume(Option<Position>);
+
+impl Resume {
+    /// Reads `last_seq` of a join's parameters.
+    pub(crate) fn from_params(payload: &Payload) -> Result<Self, Value> {
+        let last = match payload {
+            Payload::Json(params) => params.get("last_seq").filter(|last| !last.is_null()),
+            Payload::Binary(_) => None,
+        };
+        let Some(last) = last else {
+            return Ok(Self(None));
+        };
+        match last.as_i64().filter(|last| *last >= 0) {
+            Some(last) => Ok(Self(Some(Position(last)))),
+            None => Err(json!({
+                "reason": "invalid",
+                "code": "bad_last_seq",
+                "message": format!("last_seq is the position of an event, not {last}"),
+            })),
+        }
+    }
+}
+
+/// What a channel hears next.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Told {
+    /// This happened.
+    Event {
+        /// Its name.
+        event: Cow<'static, str>,
+        /// The text of a JSON object.
+        payload: Cow<'static, str>,
+    },
+    /// Something was lost, because the client read too slowly.
+    Lost,
+    /// Whoever tells is gone.
+    Ended,
+}
+
+/// What a channel is told.
+pub(crate) enum Feed {
+    /// The events of a topic.
+    Events(Events),
+    /// What happens in the supervision tree.
+    Supervision { system: System, events: broadcast::Receiver<Arc<SupervisionEvent>> },
+}
+
+/// The events of a topic: the missed ones, then the live ones after them.
+pub(crate) struct Events {
+    missed: VecDeque<Told>,
+    seen: Position,
+    live: Subscription,
+}
+
+impl Feed {
+    /// The events of `topic`, and the answer to the join: `seq` is the position the feed goes on
+    /// from, `gap` says that too much was missed to be told again, `replayed` counts what will be.
+    pub(crate) async fn events(
+        system: &System,
+        topic: Topic,
+        Resume(last): Resume,
+    ) -> Result<(Self, Value), Error> {
+        let live = system.bus().subscribe(topic.clone());
+        let Some(last) = last else {
+            let events = Events { missed: VecDeque::new(), seen: Position::ORIGIN, live };
+            let seq = *system.log().head().borrow();
+            return Ok((Self::Events(events), json!({ "seq": seq, "gap": false, "replayed": 0 })));
+        };
+        let Missed { events, until, has_gap } = missed(system, &topic, last).await?;
+        let answer = json!({ "seq": until, "gap": has_gap, "replayed": events.len() });
+        Ok((Self::Events(Events { missed: events, seen: until, live }), answer))
+    }
+
+    /// The changes of the supervision tree, and the answer to the join: the tree as it is.
+    pub(crate) fn supervision(system: &System) -> Result<(Self, Value), Error> {
+        // Subscribed first: what happens while the picture is taken is told, not lost.
+        let events = system.tree().subscribe();
+        let answer = json!({ "tree": serde_json::to_value(system.tree().snapshot())? });
+        Ok((Self::Supervision { system: system.clone(), events }, answer))
+    }
+
+    /// Waits for the next thing to tell.
+    pub(crate) async fn next(&mut self) -> Told {
+        match self {
+            Self::Events(events) => events.next().await,
+            Self::Supervision { system, events } => match events.recv().await {
+                Ok(event) => told("supervision", &*event),
+                // A picture of the tree makes up for every change that led to it.
+                Err(RecvError::Lagged(_)) => {
+                    told("tree", &json!({ "tree": system.tree().snapshot() }))
+                }
+                Err(RecvError::Closed) => Told::Ended,
+            },
+        }
+    }
+}
+
+impl Events {
+    async fn next(&mut self) -> Told {
+        if let Some(missed) = self.missed.pop_front() {
+            return missed;
+        }
+        loop {
+            match self.live.recv().await {
+                Ok(event) if event.position <= self.seen => {}
+                Ok(event) => return live(&event),
+                Err(Interrupted::Lagged { .. }) => return Told::Lost,
+                Err(Interrupted::Closed) => return Told::Ended,
+            }
+        }
+    }
+}
+
+fn told(event: &'static str, payload: &impl serde::Serialize) -> Told {
+    match serde_json::to_string(payload) {
+        Ok(payload) => Told::Event { event: event.into(), payload: payload.into() },
+        Err(error) => {
+            tracing::error!(%error, "a supervision event has no JSON form");
+            Told::Ended
+        }
+    }
+}
+
+/// An event as clients get it; its text is made once, however many clients there are.
+fn live(event: &BusEvent) -> Told {
+    let payload = event.body().to_string();
+    Told::Event { event: event.event_type.clone().into(), payload: payload.into() }
+}
+
+/// What a client missed.
+struct Missed {
+    events: VecDeque<Told>,
+    /// Nothing after this position is among them, and everything before.
+    until: Position,
+    has_gap: bool,
+}
+
+/// Reads what happened on `topic` after `last`; a gap when it is too much or cannot be known.
+async fn missed(system: &System, topic: &Topic, last: Position) -> Result<Missed, Error> {
+    let mut transaction = begin_reading(system.log().pool()).await?;
+    let head = read::head(&mut transaction).await?;
+    let gap = Missed { events: VecDeque::new(), until: head, has_gap: true };
+    if last > head || head.0 - last.0 > RESUMED_FROM_MAX {
+        return Ok(gap);
+    }
+    let read = read::of_topic(&mut transaction, topic, last, REPLAYED_MAX + 1).await;
+    let read = read.map_err(Error::failure)?;
+    if read.len() > REPLAYED_MAX as usize {
+        return Ok(gap);
+    }
+    let until = read.last().map_or(head, |event| event.position.max(head));
+    let events = read.iter().map(|event| live(&live_event(event))).collect();
+    Ok(Missed { events, until, has_gap: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_position_is_read_from_the_join() {
+        let read = |params: Value| Resume::from_params(&Payload::Json(params)).ok();
+
+        assert_eq!(read(json!({})), Some(Resume(None)));
+        assert_eq!(read(json!({ "last_seq": null })), Some(Resume(None)));
+        assert_eq!(read(json!([])), Some(Resume(None)));
+        assert_eq!(read(json!({ "last_seq": 0 })), Some(Resume(Some(Position(0)))));
+        assert_eq!(read(json!({ "last_seq": 7 })), Some(Resume(Some(Position(7)))));
+        for bad in [json!(-1), json!("7"), json!(1.5), json!(u64::MAX)] {
+            assert_eq!(read(json!({ "last_seq": bad })), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The WebSocket surface: Phoenix Channels V2, for the clients that exist for it in every language.
+//!
+//! Nothing here knows a domain. Topics and the messages a channel takes are folded from the
+//! catalog.
+//!
+//! | Topic | Who | Pushes | Takes |
+//! |---|---|---|---|
+//! | `org:<org_id>:<domain>` | its readers | every event of it, by its name | its operations |
+//! | `org:<org_id>:<domain>:<aggregate_id>` | the same | the events of one aggregate | the same |
+//! | `system:supervision` | operators | `supervision` and `tree` | the operator's operations |
+//!
+//! `supervision` tells what happened in the tree, `tree` draws it anew when too much did.
+//!
+//! An event's payload is flat: `position`, `event_id`, `event_type`, `version`, `org_id`, `domain`,
+//! `aggregate_id`, `correlation_id`, `causation_id`, `recorded_at` and the fact itself as `data`.
+//! An operation is answered with its output, or with `{reason, code, message, errors}` as every
+//! other surface says it.
+//!
+//! A join may carry `last_seq`, the position of the last event seen; what came after it is told
+//! first. The answer says `seq` (where the feed goes on), `replayed` (how many events follow) and
+//! `gap` (too much was missed: load anew).
+
+mod channel;
+pub mod channels;
+mod credential;
+mod door;
+mod feed;
+pub mod frame;
+mod socket;
+mod sockets;
+mod wire;
+
+pub use door::router;
+pub use sockets::Sockets;

@@ -1,0 +1,157 @@
+//! An event on its way to subscribers, with its wire form made once.
+
+use std::sync::{Arc, OnceLock};
+
+use kernel::{EventId, Position, Timestamp, Topic};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+/// A sealed event as the bus carries it.
+#[derive(Debug)]
+pub struct BusEvent {
+    /// Its place in the order of everything.
+    pub position: Position,
+    /// Organisation, domain and aggregate.
+    pub topic: Topic,
+    /// Its identity.
+    pub event_id: EventId,
+    /// Its persistent name.
+    pub event_type: String,
+    /// The version of its payload's shape.
+    pub version: u16,
+    /// The request it follows from.
+    pub correlation_id: Uuid,
+    /// The event that caused it, if one did.
+    pub causation_id: Option<EventId>,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// The fact: JSON text, exactly as it was sealed.
+    pub payload: Arc<str>,
+    body: OnceLock<Arc<str>>,
+}
+
+/// The parts of a [`BusEvent`] that name it; the rest is the payload.
+#[derive(Debug, Clone)]
+pub struct Heading {
+    /// Its place in the order of everything.
+    pub position: Position,
+    /// Organisation, domain and aggregate.
+    pub topic: Topic,
+    /// Its identity.
+    pub event_id: EventId,
+    /// Its persistent name.
+    pub event_type: String,
+    /// The version of its payload's shape.
+    pub version: u16,
+    /// The request it follows from.
+    pub correlation_id: Uuid,
+    /// The event that caused it, if one did.
+    pub causation_id: Option<EventId>,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+/// The wire form of everything but the payload; fields in the order in which people read them.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    position: Position,
+    event_id: EventId,
+    event_type: &'a str,
+    version: u16,
+    org_id: kernel::OrgId,
+    domain: &'a str,
+    aggregate_id: Option<Uuid>,
+    correlation_id: Uuid,
+    causation_id: Option<EventId>,
+    recorded_at: Timestamp,
+}
+
+impl BusEvent {
+    /// An event with its payload, which is JSON text.
+    #[must_use]
+    pub fn new(heading: Heading, payload: impl Into<Arc<str>>) -> Self {
+        Self {
+            position: heading.position,
+            topic: heading.topic,
+            event_id: heading.event_id,
+            event_type: heading.event_type,
+            version: heading.version,
+            correlation_id: heading.correlation_id,
+            causation_id: heading.causation_id,
+            recorded_at: heading.recorded_at,
+            payload: payload.into(),
+            body: OnceLock::new(),
+        }
+    }
+
+    /// The whole event as one JSON object, its payload under `data`; encoded at the first call.
+    #[must_use]
+    pub fn body(&self) -> Arc<str> {
+        self.body.get_or_init(|| self.encode()).clone()
+    }
+
+    fn encode(&self) -> Arc<str> {
+        let envelope = Envelope {
+            position: self.position,
+            event_id: self.event_id,
+            event_type: &self.event_type,
+            version: self.version,
+            org_id: self.topic.org_id,
+            domain: &self.topic.domain,
+            aggregate_id: self.topic.aggregate_id,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            recorded_at: self.recorded_at,
+        };
+        let mut text = serde_json::to_string(&envelope)
+            .unwrap_or_else(|_| json!({ "position": self.position }).to_string());
+        // The payload is JSON text already: it is put in as it is and not parsed again.
+        text.truncate(text.len() - 1);
+        text.push_str(",\"data\":");
+        text.push_str(&self.payload);
+        text.push('}');
+        text.into()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use kernel::OrgId;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// An event of `topic` at `position`.
+    pub(crate) fn event(topic: Topic, position: i64) -> Arc<BusEvent> {
+        let heading = Heading {
+            position: Position(position),
+            topic,
+            event_id: EventId::new(),
+            event_type: "job_order_opened".into(),
+            version: 1,
+            correlation_id: Uuid::now_v7(),
+            causation_id: None,
+            recorded_at: Timestamp::UNIX_EPOCH,
+        };
+        Arc::new(BusEvent::new(heading, r#"{"headcount":3}"#))
+    }
+
+    #[test]
+    fn the_body_is_one_object_with_the_payload_under_data() {
+        let event = event(Topic::domain(OrgId::new(), "recruit"), 7);
+
+        let body: Value = serde_json::from_str(&event.body()).expect("the body is JSON");
+
+        assert_eq!(body["position"], 7);
+        assert_eq!(body["domain"], "recruit");
+        assert_eq!(body["data"]["headcount"], 3);
+    }
+
+    #[test]
+    fn the_body_is_encoded_once() {
+        let event = event(Topic::domain(OrgId::new(), "recruit"), 7);
+
+        assert!(Arc::ptr_eq(&event.body(), &event.body()));
+    }
+}

@@ -1,0 +1,107 @@
+//! Draining: perform everything that is due now, here and one after another. For tests and tools.
+
+use kernel::Timestamp;
+use sqlx::{PgConnection, Row};
+
+use crate::counters::Count;
+use crate::fetch::claim;
+use crate::{Attempt, Performers, Queues, database, executor, stager};
+
+/// A queue whose jobs cause more than this many others is not drained to its end.
+const DRAINED_MAX: usize = 10_000;
+
+/// A queue was not drained.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The jobs keep causing others.
+    #[error("queue `{queue}` still has work after {DRAINED_MAX} jobs")]
+    Endless {
+        /// The queue.
+        queue: String,
+    },
+    /// The end of an attempt could not be recorded.
+    #[error("could not record an attempt of queue `{queue}`: {reason}")]
+    Unrecorded {
+        /// The queue.
+        queue: String,
+        /// Why.
+        reason: String,
+    },
+    /// The database failed.
+    #[error("could not reach the queue tables")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Performs the jobs of a queue that are due now, those they enqueue included, and says how many
+/// attempts that took. What is to be retried later stays, and so does a queue that is paused.
+pub async fn drain(
+    queues: &Queues,
+    queue: &str,
+    performers: &Performers,
+) -> Result<usize, DrainError> {
+    let slots = queues.slots(queue);
+    for drained in 0..DRAINED_MAX {
+        stager::stage(queues).await?;
+        let under_way = slots.begin_claim();
+        let Some(attempt) = claim_one(queues, queue).await? else {
+            return Ok(drained);
+        };
+        slots.counters.add(Count::Claimed, 1);
+        let mut slot = slots.occupy(attempt);
+        drop(under_way);
+        // A panic is recorded like any other failure of the job, and is no fault of the drain.
+        let _ = executor::execute(queues, performers, &mut slot).await;
+        if !slot.is_settled() {
+            let reason = "its end was not accepted".to_owned();
+            return Err(DrainError::Unrecorded { queue: queue.to_owned(), reason });
+        }
+    }
+    Err(DrainError::Endless { queue: queue.to_owned() })
+}
+
+async fn claim_one(queues: &Queues, queue: &str) -> Result<Option<Attempt>, sqlx::Error> {
+    let mut transaction = database::begin(queues.pool()).await?;
+    let claimed = claim(&mut transaction, queue, 1, queues.node_id(), queues.now()).await?;
+    transaction.commit().await?;
+    Ok(claimed.into_iter().next())
+}
+
+/// How many jobs of each queue are under way or due, so that a test can wait until none is.
+///
+/// Jobs of a paused queue do not count: nothing moves there.
+pub async fn unsettled(queues: &Queues) -> Result<Vec<(String, u64)>, sqlx::Error> {
+    let mut transaction = database::begin(queues.pool()).await?;
+    let unsettled = count_unsettled(&mut transaction, queues.now()).await?;
+    transaction.commit().await?;
+    Ok(unsettled)
+}
+
+/// As [`unsettled`], in the caller's transaction, which must run as the runtime.
+///
+/// Whoever asks about the log too needs one snapshot for both: a job that ends between two
+/// questions has become an event that the first one did not see.
+pub async fn count_unsettled(
+    connection: &mut PgConnection,
+    now: Timestamp,
+) -> Result<Vec<(String, u64)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select job.queue, count(*)
+         from jobs.jobs as job
+         left join jobs.queues as queue on queue.queue = job.queue
+         where job.state = 'executing'
+            or queue.paused_at is null and (
+                job.state = 'available'
+                or job.state in ('scheduled', 'retryable') and job.scheduled_at <= $1
+            )
+         group by job.queue
+         order by job.queue",
+    )
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    let read = |row| {
+        let count: i64 = Row::try_get(row, "count")?;
+        Ok((Row::try_get(row, "queue")?, count.unsigned_abs()))
+    };
+    rows.iter().map(read).collect()
+}

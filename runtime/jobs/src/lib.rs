@@ -1,0 +1,57 @@
+//! The job queue: work left for later, in Postgres, performed under supervision.
+//!
+//! A job is enqueued in the transaction of what causes it, claimed by the producer of its queue
+//! with `skip locked`, and performed by an attempt, a process of its own. Inside the database its
+//! effect happens exactly once whatever dies, because effect and completion share a transaction
+//! that is guarded by the number of the attempt; outside, at least once, with the job's id as key.
+//!
+//! # Wiring
+//!
+//! | process | place | from |
+//! |---|---|---|
+//! | stager, lifeline, pruner, cron | `root/jobs` | [`duties`] |
+//! | queue: attempts, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
+//!
+//! # Counters
+//!
+//! [`Queues::stats`] has, per queue of this node, the limit, the number of running attempts and
+//! the [`Counts`] since the process started.
+
+pub mod admin;
+mod attempt;
+pub mod backoff;
+mod counters;
+pub mod cron;
+mod database;
+pub mod drain;
+mod duty;
+mod ending;
+mod executor;
+mod fetch;
+mod insert;
+mod job;
+pub mod lifeline;
+pub mod producer;
+pub mod pruner;
+mod queues;
+pub mod schedule;
+mod slots;
+pub mod stager;
+
+pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};
+pub use counters::Counts;
+pub use cron::CronEntry;
+pub use ending::{ERRORS_MAX, complete};
+pub use fetch::claim;
+pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue};
+pub use job::{JobError, JobRow, JobState, NewJob};
+pub use queues::{QueueStats, Queues};
+pub use schedule::Schedule;
+
+/// The duties under `root/jobs`, each a child specification.
+pub mod duties {
+    pub use crate::cron::child as cron;
+    pub use crate::lifeline::child as lifeline;
+    pub use crate::pruner::child as pruner;
+    pub use crate::stager::child as stager;
+}

@@ -1,0 +1,131 @@
+//! The queues of this node: a handle that everything which performs or enqueues jobs shares.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kernel::Timestamp;
+use otp::Clock;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::counters::Counts;
+use crate::slots::Slots;
+use crate::{admin, database};
+
+/// The queues of this node. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Queues {
+    node: Arc<Node>,
+}
+
+/// This process, as a performer of jobs.
+struct Node {
+    pool: PgPool,
+    clock: Clock,
+    name: String,
+    id: String,
+    slots: Mutex<BTreeMap<String, Arc<Slots>>>,
+}
+
+/// What a queue does on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueStats {
+    /// The queue.
+    pub queue: String,
+    /// How many attempts may run at once; 0 if no producer has been started.
+    pub limit: u32,
+    /// How many attempts run.
+    pub running: u32,
+    /// What has happened since the process started.
+    pub counts: Counts,
+}
+
+impl Queues {
+    /// The queues of the node of that name, over a pool whose user may become `finnest_runtime`.
+    ///
+    /// A name that starts again is another node: what its predecessor held is rescued.
+    #[must_use]
+    pub fn new(pool: PgPool, clock: Clock, node: impl Into<String>) -> Self {
+        let name = node.into();
+        // The end of a UUIDv7 is random, its beginning only time.
+        let incarnation = Uuid::now_v7().simple().to_string().split_off(20);
+        let id = format!("{name}@{incarnation}");
+        let slots = Mutex::default();
+        Self { node: Arc::new(Node { pool, clock, name, id, slots }) }
+    }
+
+    /// Tells a queue of this node that there may be work for it, after the commit that enqueued it.
+    pub fn nudge(&self, queue: &str) {
+        if let Some(slots) = self.find_slots(queue) {
+            slots.nudge.nudge();
+        }
+    }
+
+    /// Stops a queue from claiming jobs, on every node and until it is resumed.
+    pub async fn pause(&self, queue: &str) -> Result<(), sqlx::Error> {
+        let mut transaction = database::begin(self.pool()).await?;
+        admin::set_paused(&mut transaction, queue, true, self.now()).await?;
+        transaction.commit().await
+    }
+
+    /// Lets a paused queue claim jobs again.
+    pub async fn resume(&self, queue: &str) -> Result<(), sqlx::Error> {
+        let mut transaction = database::begin(self.pool()).await?;
+        admin::set_paused(&mut transaction, queue, false, self.now()).await?;
+        transaction.commit().await?;
+        self.nudge(queue);
+        Ok(())
+    }
+
+    /// What each queue does on this node, by name.
+    #[must_use]
+    pub fn stats(&self) -> Vec<QueueStats> {
+        let every = self.every_slots();
+        every.iter().map(|slots| stats(slots)).collect()
+    }
+
+    /// The identity of this node, as it stands on the attempts it makes.
+    #[must_use]
+    pub fn node_id(&self) -> &str {
+        &self.node.id
+    }
+
+    /// The name of this node, the same after a restart.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node.name
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.node.pool
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.node.clock.now()
+    }
+
+    /// What the processes of a queue share; made when first asked for.
+    pub(crate) fn slots(&self, queue: &str) -> Arc<Slots> {
+        let mut every = self.node.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        every.entry(queue.to_owned()).or_insert_with(|| Arc::new(Slots::new(queue))).clone()
+    }
+
+    pub(crate) fn find_slots(&self, queue: &str) -> Option<Arc<Slots>> {
+        let every = self.node.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        every.get(queue).cloned()
+    }
+
+    pub(crate) fn every_slots(&self) -> Vec<Arc<Slots>> {
+        let every = self.node.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        every.values().cloned().collect()
+    }
+}
+
+pub(crate) fn stats(slots: &Slots) -> QueueStats {
+    QueueStats {
+        queue: slots.queue.clone(),
+        limit: slots.limit(),
+        running: slots.running_count(),
+        counts: slots.counters.read(),
+    }
+}

@@ -1,0 +1,202 @@
+//! Actors: processes with a mailbox that handle one message at a time.
+//!
+//! An actor is a value; the adapter below runs it on ractor. Everything that may fail at the start
+//! happens in [`Actor::init`], which its supervisor awaits. A panic ends the actor, never more.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, SpawnErr};
+
+use crate::call::ActorRef;
+use crate::child::{Birth, Launch};
+use crate::clock::Clock;
+use crate::exit::{ExitReason, StartError, caught};
+use crate::incarnation::{ExitGuard, Incarnation, Pid};
+use crate::timer::Timer;
+use crate::tree::Tree;
+
+/// A process with a mailbox. The value is its state.
+pub trait Actor: Sized + Send + 'static {
+    /// What it understands.
+    type Message: Send + 'static;
+
+    /// Makes it ready; its supervisor waits for this.
+    fn init(
+        &mut self,
+        context: &Context<Self::Message>,
+    ) -> impl Future<Output = Result<(), StartError>> + Send {
+        let _ = context;
+        async { Ok(()) }
+    }
+
+    /// Handles one message. An error ends the actor with that reason.
+    fn handle(
+        &mut self,
+        message: Self::Message,
+        context: &Context<Self::Message>,
+    ) -> impl Future<Output = Result<(), ExitReason>> + Send;
+
+    /// Says farewell, after a stop or a failure; not after a kill.
+    fn terminate(&mut self, reason: &ExitReason) -> impl Future<Output = ()> + Send {
+        let _ = reason;
+        async {}
+    }
+}
+
+/// What an actor can reach.
+pub struct Context<M> {
+    myself: ActorRef<M>,
+    incarnation: Arc<Incarnation>,
+}
+
+impl<M: Send + 'static> Context<M> {
+    /// Where in the tree the actor lives.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.incarnation.path
+    }
+
+    /// The argument it was started with, under a simple `one_for_one` supervisor.
+    #[must_use]
+    pub fn argument(&self) -> Option<&str> {
+        self.incarnation.argument.as_deref()
+    }
+
+    /// The tree it is part of.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.incarnation.tree
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        self.incarnation.tree.clock()
+    }
+
+    /// A reference to this incarnation of the actor.
+    #[must_use]
+    pub fn myself(&self) -> ActorRef<M> {
+        self.myself.clone()
+    }
+
+    /// The process of the actor.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid(self.incarnation.clone())
+    }
+
+    /// Sends a message to itself later; dropping the timer, or the end of the actor, cancels it.
+    pub fn send_after(&self, delay: Duration, message: M) -> Timer {
+        let myself = self.myself();
+        Timer::after(delay, self.incarnation.clone(), move || {
+            // An actor that died meanwhile needs no message.
+            let _ = myself.cast(message);
+        })
+    }
+}
+
+impl<M> Clone for Context<M> {
+    fn clone(&self) -> Self {
+        Self { myself: self.myself.clone(), incarnation: self.incarnation.clone() }
+    }
+}
+
+impl<M> fmt::Debug for Context<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Context").field(&self.myself).finish()
+    }
+}
+
+/// Brings up an actor made by `make`.
+pub(crate) fn launch<A: Actor>(make: impl Fn() -> A + Send + Sync + 'static) -> Launch {
+    let make = Arc::new(make);
+    Arc::new(move |birth| {
+        let make = make.clone();
+        Box::pin(async move {
+            let host = Host(PhantomData);
+            ractor::Actor::spawn(None, host, (make, birth)).await.map(drop).map_err(start_error)
+        })
+    })
+}
+
+/// The reason a start failed for, out of ractor's box.
+pub(crate) fn start_error(error: SpawnErr) -> StartError {
+    match error {
+        SpawnErr::StartupFailed(cause) => match cause.downcast::<StartError>() {
+            Ok(error) => *error,
+            Err(cause) => StartError::failed(cause),
+        },
+        other => StartError::failed(other),
+    }
+}
+
+struct Host<A, F>(PhantomData<fn() -> (A, F)>);
+
+/// The fields are dropped in this order: an exit is made known when the actor itself is no more.
+struct State<A: Actor> {
+    actor: A,
+    context: Context<A::Message>,
+    leaving: Option<ExitReason>,
+    guard: ExitGuard,
+}
+
+impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F> {
+    type Msg = A::Message;
+    type State = State<A>;
+    type Arguments = (Arc<F>, Birth);
+
+    async fn pre_start(
+        &self,
+        myself: ractor::ActorRef<A::Message>,
+        (make, birth): Self::Arguments,
+    ) -> Result<State<A>, ActorProcessingErr> {
+        let incarnation = birth.incarnation;
+        let mut guard = ExitGuard::new(incarnation.clone());
+        incarnation.occupy(myself.get_cell());
+        let context = Context { myself: ActorRef::new(myself, incarnation.clone()), incarnation };
+        let actor = caught(async {
+            let mut actor = make();
+            actor.init(&context).await?;
+            Ok::<_, StartError>(actor)
+        })
+        .await
+        .map_err(StartError::Panicked)??;
+        guard.up(Box::new(context.myself()), birth.cause);
+        Ok(State { actor, context, leaving: None, guard })
+    }
+
+    async fn handle(
+        &self,
+        myself: ractor::ActorRef<A::Message>,
+        message: A::Message,
+        state: &mut State<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = caught(state.actor.handle(message, &state.context)).await;
+        state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
+        let reason = match outcome {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => reason,
+            Err(panic) => ExitReason::Failed(panic),
+        };
+        state.leaving = Some(reason);
+        myself.stop(None);
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ractor::ActorRef<A::Message>,
+        state: &mut State<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        let told = || state.context.incarnation.told().cloned();
+        let reason = state.leaving.take().or_else(told).unwrap_or(ExitReason::Normal);
+        let farewell = caught(state.actor.terminate(&reason)).await;
+        state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! Child specifications: how a supervisor starts, restarts and stops one child.
+//!
+//! A specification is a value; the process is made from it anew at every start, so a restarted
+//! child begins from its arguments and nothing else.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::actor::{self, Actor};
+use crate::exit::{ExitReason, StartError};
+use crate::incarnation::Incarnation;
+use crate::nudge::Nudge;
+use crate::periodic::{self, PeriodicContext};
+use crate::run::{self, Process, RunContext};
+use crate::specification::SupervisorSpec;
+use crate::supervisor;
+
+/// How long a worker may take to stop, unless its specification says otherwise.
+pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// After which exits a child is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// After every exit, however mild.
+    #[default]
+    Permanent,
+    /// After an abnormal exit only.
+    Transient,
+    /// Never; its specification is forgotten with it.
+    Temporary,
+}
+
+impl Restart {
+    /// Whether a child that ended for `reason` is started again.
+    #[must_use]
+    pub const fn applies_to(self, reason: &ExitReason) -> bool {
+        match self {
+            Self::Permanent => true,
+            Self::Transient => !reason.is_mild(),
+            Self::Temporary => false,
+        }
+    }
+}
+
+/// How a child is told to stop.
+///
+/// Written as `brutal_kill`, a number of milliseconds, or `infinity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// Not at all: it is killed.
+    BrutalKill,
+    /// It is told, has this long, and is killed then.
+    Timeout(Duration),
+    /// It is told and may take as long as it needs.
+    Infinity,
+}
+
+impl Serialize for Shutdown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::BrutalKill => serializer.serialize_str("brutal_kill"),
+            Self::Timeout(patience) => {
+                serializer.serialize_u64(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+            }
+            Self::Infinity => serializer.serialize_str("infinity"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Shutdown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Milliseconds(u64),
+            Word(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Milliseconds(patience) => Ok(Self::Timeout(Duration::from_millis(patience))),
+            Written::Word(word) if word == "brutal_kill" => Ok(Self::BrutalKill),
+            Written::Word(word) if word == "infinity" => Ok(Self::Infinity),
+            Written::Word(word) => Err(serde::de::Error::custom(format!(
+                "{word:?} is neither brutal_kill, infinity nor a number of milliseconds"
+            ))),
+        }
+    }
+}
+
+/// Whether a child supervises others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildKind {
+    /// It does the work itself.
+    Worker,
+    /// It starts, watches and stops children of its own.
+    Supervisor,
+}
+
+/// How a supervisor starts, restarts and stops one child.
+#[derive(Clone)]
+pub struct ChildSpec {
+    pub(crate) id: Arc<str>,
+    pub(crate) kind: ChildKind,
+    pub(crate) restart: Restart,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) significant: bool,
+    pub(crate) label: Arc<str>,
+    pub(crate) start_within: Option<Duration>,
+    pub(crate) launch: Launch,
+}
+
+/// Brings one process up; the future is done when its initialisation is.
+pub(crate) type Launch =
+    Arc<dyn Fn(Birth) -> BoxFuture<'static, Result<(), StartError>> + Send + Sync>;
+
+/// What a process is born with.
+pub(crate) struct Birth {
+    pub(crate) incarnation: Arc<Incarnation>,
+    /// The exit that made this start necessary.
+    pub(crate) cause: Option<u64>,
+}
+
+impl ChildSpec {
+    /// A process with a mailbox, made by `make` at every start.
+    pub fn worker<A: Actor>(
+        id: impl Into<Arc<str>>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(id, ChildKind::Worker, actor::launch(make))
+    }
+
+    /// A process that runs its own loop, made by `make` at every start.
+    pub fn process<P: Process>(
+        id: impl Into<Arc<str>>,
+        make: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(id, ChildKind::Worker, run::launch(make))
+    }
+
+    /// A temporary process that does `work` once, for work that exists only once, as a connection.
+    ///
+    /// The work is told to stop through [`RunContext::stopping`].
+    pub fn task<W>(
+        id: impl Into<Arc<str>>,
+        work: impl FnOnce(RunContext) -> W + Send + 'static,
+    ) -> Self
+    where
+        W: Future<Output = Result<(), ExitReason>> + Send + 'static,
+    {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Self::process(id, move || run::Task::new(take())).restart(Restart::Temporary)
+    }
+
+    /// A supervisor with children of its own.
+    pub fn supervisor(id: impl Into<Arc<str>>, spec: SupervisorSpec) -> Self {
+        Self::supervisor_from(id, move || Ok(spec.clone()))
+    }
+
+    /// A supervisor whose specification is made anew at every start, which may refuse.
+    pub fn supervisor_from(
+        id: impl Into<Arc<str>>,
+        make: impl Fn() -> Result<SupervisorSpec, StartError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(id, ChildKind::Supervisor, supervisor::launch(make))
+    }
+
+    /// A process that acts at its start and then every `interval`, delayed by a random part of
+    /// `jitter`; a `nudge` makes it act sooner.
+    pub fn periodic(
+        id: impl Into<Arc<str>>,
+        interval: Duration,
+        jitter: Duration,
+        nudge: Option<Nudge>,
+        act: impl Fn(PeriodicContext) -> BoxFuture<'static, Result<(), ExitReason>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let act: periodic::Act = Arc::new(act);
+        Self::process(id, move || {
+            periodic::Periodic::new(interval, jitter, nudge.clone(), act.clone())
+        })
+    }
+
+    fn new(id: impl Into<Arc<str>>, kind: ChildKind, launch: Launch) -> Self {
+        Self {
+            id: id.into(),
+            kind,
+            restart: Restart::default(),
+            shutdown: match kind {
+                ChildKind::Worker => Shutdown::Timeout(WORKER_PATIENCE),
+                ChildKind::Supervisor => Shutdown::Infinity,
+            },
+            significant: false,
+            label: Arc::from(""),
+            start_within: None,
+            launch,
+        }
+    }
+
+    /// After which exits it is started again; permanent unless said otherwise.
+    #[must_use]
+    pub const fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How it is told to stop: 5 s of patience for workers, no limit for supervisors by default.
+    #[must_use]
+    pub const fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Whether its end may end its supervisor (see [`crate::AutoShutdown`]).
+    #[must_use]
+    pub const fn significant(mut self, significant: bool) -> Self {
+        self.significant = significant;
+        self
+    }
+
+    /// What an operator should know about it, in a few words.
+    #[must_use]
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = Arc::from(label);
+        self
+    }
+
+    /// How long its start may take; without it, as long as it needs.
+    #[must_use]
+    pub const fn start_within(mut self, limit: Duration) -> Self {
+        self.start_within = Some(limit);
+        self
+    }
+
+    /// Its id, unique among its siblings.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ChildSpec")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("restart", &self.restart)
+            .field("shutdown", &self.shutdown)
+            .field("significant", &self.significant)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_restart_type_applies_to_its_own_exits() {
+        let reasons =
+            [ExitReason::Normal, ExitReason::Shutdown, ExitReason::Killed, ExitReason::failed("x")];
+
+        let applies =
+            |restart: Restart| reasons.each_ref().map(|reason| restart.applies_to(reason));
+
+        assert_eq!(applies(Restart::Permanent), [true, true, true, true]);
+        assert_eq!(applies(Restart::Transient), [false, false, true, true]);
+        assert_eq!(applies(Restart::Temporary), [false, false, false, false]);
+    }
+
+    #[test]
+    fn a_shutdown_reads_back_as_it_was_written() {
+        let rules = [
+            Shutdown::BrutalKill,
+            Shutdown::Timeout(Duration::from_millis(20)),
+            Shutdown::Infinity,
+        ];
+
+        let written = rules.map(|rule| serde_json::to_string(&rule).unwrap());
+        let read = written.each_ref().map(|text| serde_json::from_str::<Shutdown>(text).unwrap());
+
+        assert_eq!(written, ["\"brutal_kill\"", "20", "\"infinity\""]);
+        assert_eq!(read, rules);
+    }
+}

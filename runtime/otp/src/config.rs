@@ -1,0 +1,223 @@
+//! `supervision.toml`: the operator's page, parsed and checked against the tree it tunes.
+//!
+//! The shape of the tree is code; its tuning is data. A page that names something the tree does not
+//! have, or forgets a domain, is refused as a whole: an operator who misspells `max_restarts` must
+//! learn it at boot, not from a tree that quietly kept its default. Every mistake is reported at
+//! once, with its line and the nearest name that would have been right.
+//!
+//! **Invariant:** this module reads no file; the caller passes the text.
+
+mod problem;
+mod read;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{ChildKind, ChildSpec, Intensity, QuarantineSchedule, Restart, Shutdown, Strategy};
+
+pub use problem::{ConfigError, ConfigErrors};
+
+/// What the tree has, so that the page can be checked against it.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    sections: BTreeMap<String, Vec<String>>,
+    domains: BTreeMap<String, Vec<String>>,
+}
+
+impl Known {
+    /// A tree with nothing to tune yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a part of the runtime, such as `store`, with the children that may be tuned.
+    ///
+    /// Its table may be left out of the page; then the defaults hold.
+    #[must_use]
+    pub fn section<C: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        children: impl IntoIterator<Item = C>,
+    ) -> Self {
+        self.sections.insert(name.into(), children.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Adds a domain with the children that may be tuned. The page must have a table for it.
+    #[must_use]
+    pub fn domain<C: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        children: impl IntoIterator<Item = C>,
+    ) -> Self {
+        self.domains.insert(name.into(), children.into_iter().map(Into::into).collect());
+        self
+    }
+}
+
+/// A checked page. Whoever asks it gets an answer: what the page leaves out, the defaults say.
+#[derive(Debug, Clone, Default)]
+pub struct Tuning {
+    defaults: Settings,
+    sections: BTreeMap<String, Settings>,
+    domains: BTreeMap<String, Settings>,
+}
+
+/// One table as written: only what the page says.
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    strategy: Option<Strategy>,
+    max_restarts: Option<u32>,
+    within: Option<Duration>,
+    shutdown: Option<Duration>,
+    queue_limit: Option<u32>,
+    in_flight_max: Option<u32>,
+    statement_timeout: Option<Duration>,
+    escalate: Option<bool>,
+    quarantine: Option<Vec<Duration>>,
+    restart: Option<Restart>,
+    pool: Option<u32>,
+    interval: Option<Duration>,
+    children: BTreeMap<String, Settings>,
+}
+
+/// What holds for one supervisor after the defaults were filled in.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Which siblings a failure takes along.
+    pub strategy: Strategy,
+    /// How many restarts it tolerates before it gives up.
+    pub intensity: Intensity,
+    /// How long each of its children may take to stop, unless the child says otherwise.
+    pub shutdown: Shutdown,
+    /// Jobs of this domain that run at once.
+    pub queue_limit: u32,
+    /// Operations of this domain that run at once; the rest are told to wait.
+    pub in_flight_max: u32,
+    /// How long one SQL statement of this domain may take.
+    pub statement_timeout: Duration,
+    children: BTreeMap<String, Settings>,
+}
+
+/// What holds for one child.
+#[derive(Debug, Clone)]
+pub struct ChildTuning {
+    /// How long it may take to stop.
+    pub shutdown: Shutdown,
+    /// When it is restarted; `None` leaves it as the code says.
+    pub restart: Option<Restart>,
+    /// How many of it there are; `None` leaves it as the code says.
+    pub pool: Option<u32>,
+    /// How often it acts, if it acts on its own clock; `None` leaves it as the code says.
+    pub interval: Option<Duration>,
+}
+
+/// What the supervisor of all domains does when one domain exceeded its intensity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GiveUp {
+    /// Leave the domain down and try again after each of these waits; the last one repeats.
+    Quarantine(QuarantineSchedule),
+    /// Count it as a failure of its own, as OTP does.
+    Escalate,
+}
+
+const MAX_RESTARTS: u32 = 3;
+const WITHIN: Duration = Duration::from_secs(5);
+const SHUTDOWN: Duration = Duration::from_secs(5);
+const QUEUE_LIMIT: u32 = 10;
+const IN_FLIGHT_MAX: u32 = 64;
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+const QUARANTINE: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_mins(5),
+];
+
+impl Tuning {
+    /// Parses a page and checks it against the tree; every mistake is reported.
+    pub fn parse(text: &str, file_name: &str, known: &Known) -> Result<Self, ConfigErrors> {
+        read::page(text, file_name, known)
+    }
+
+    /// What holds for a part of the runtime: `root`, `store`, `domains`, `edge` and the like.
+    #[must_use]
+    pub fn section(&self, name: &str) -> Resolved {
+        self.resolve(self.sections.get(name))
+    }
+
+    /// What holds for a domain.
+    #[must_use]
+    pub fn domain(&self, name: &str) -> Resolved {
+        self.resolve(self.domains.get(name))
+    }
+
+    /// What happens when a domain exceeds its intensity.
+    #[must_use]
+    pub fn give_up(&self) -> GiveUp {
+        let domains = self.sections.get("domains");
+        if domains.and_then(|table| table.escalate) == Some(true) {
+            return GiveUp::Escalate;
+        }
+        let waits = domains.and_then(|table| table.quarantine.clone());
+        GiveUp::Quarantine(QuarantineSchedule::new(waits.unwrap_or_else(|| QUARANTINE.to_vec())))
+    }
+
+    fn resolve(&self, table: Option<&Settings>) -> Resolved {
+        let empty = Settings::default();
+        let own = table.unwrap_or(&empty);
+        let default = &self.defaults;
+        let within = own.within.or(default.within).unwrap_or(WITHIN);
+        let max_restarts = own.max_restarts.or(default.max_restarts).unwrap_or(MAX_RESTARTS);
+        Resolved {
+            strategy: own.strategy.or(default.strategy).unwrap_or(Strategy::OneForOne),
+            intensity: Intensity { max_restarts, within },
+            shutdown: patience(own.shutdown.or(default.shutdown).unwrap_or(SHUTDOWN)),
+            queue_limit: own.queue_limit.or(default.queue_limit).unwrap_or(QUEUE_LIMIT),
+            in_flight_max: own.in_flight_max.or(default.in_flight_max).unwrap_or(IN_FLIGHT_MAX),
+            statement_timeout: own
+                .statement_timeout
+                .or(default.statement_timeout)
+                .unwrap_or(STATEMENT_TIMEOUT),
+            children: own.children.clone(),
+        }
+    }
+}
+
+impl Resolved {
+    /// What holds for one child of this supervisor.
+    #[must_use]
+    pub fn child(&self, id: &str) -> ChildTuning {
+        let own = self.children.get(id);
+        ChildTuning {
+            shutdown: own.and_then(|table| table.shutdown).map_or_else(|| self.shutdown, patience),
+            restart: own.and_then(|table| table.restart),
+            pool: own.and_then(|table| table.pool),
+            interval: own.and_then(|table| table.interval),
+        }
+    }
+
+    /// A child as this page wants it.
+    ///
+    /// A supervisor is waited for as long as its own children need, unless the page says otherwise.
+    #[must_use]
+    pub fn tune(&self, child: ChildSpec) -> ChildSpec {
+        let own = self.child(&child.id);
+        let is_named = self.children.get(&*child.id).is_some_and(|own| own.shutdown.is_some());
+        let is_worker = child.kind == ChildKind::Worker;
+        let child = if is_named || is_worker { child.shutdown(own.shutdown) } else { child };
+        match own.restart {
+            Some(restart) => child.restart(restart),
+            None => child,
+        }
+    }
+}
+
+/// No patience at all means that the child is killed without being asked.
+fn patience(patience: Duration) -> Shutdown {
+    if patience.is_zero() { Shutdown::BrutalKill } else { Shutdown::Timeout(patience) }
+}
+
+#[cfg(test)]
+mod tests;

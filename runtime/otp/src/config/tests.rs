@@ -1,0 +1,274 @@
+//! Each mistake an operator can make on the page, and what the page then says.
+
+use super::*;
+use crate::SupervisorSpec;
+
+fn known() -> Known {
+    Known::new()
+        .section("root", [] as [&str; 0])
+        .section("store", ["sealer", "partitions"])
+        .section("domains", [] as [&str; 0])
+        .domain("recruit", ["scoring_engine", "pool_refresh"])
+        .domain("payroll", [] as [&str; 0])
+}
+
+/// The least that a page must say for the tree above.
+const DOMAINS: &str = "[domain.recruit]\n[domain.payroll]\n";
+
+fn parse(text: &str) -> Result<Tuning, ConfigErrors> {
+    Tuning::parse(text, "supervision.toml", &known())
+}
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let printed = parse(text).expect_err("the page is wrong").to_string();
+
+    assert_eq!(printed, expected.join("\n"));
+}
+
+#[test]
+fn what_the_page_leaves_out_the_defaults_say() {
+    let text = format!("[defaults]\nmax_restarts = 7\nqueue_limit = 3\n[store]\n{DOMAINS}");
+
+    let tuning = parse(&text).expect("the page is right");
+
+    let store = tuning.section("store");
+    assert_eq!(store.strategy, Strategy::OneForOne);
+    assert_eq!(store.intensity.max_restarts, 7);
+    assert_eq!(store.intensity.within, WITHIN);
+    assert_eq!(tuning.domain("payroll").queue_limit, 3);
+    assert_eq!(tuning.domain("payroll").in_flight_max, IN_FLIGHT_MAX);
+    assert_eq!(tuning.give_up(), GiveUp::Quarantine(QuarantineSchedule::new(QUARANTINE)));
+}
+
+#[test]
+fn a_table_speaks_louder_than_the_defaults_and_a_child_louder_than_its_table() {
+    let text = "
+[defaults]
+shutdown_ms = 1_000
+[store]
+strategy = 'rest_for_one'
+max_seconds = 60
+[domain.recruit]
+shutdown_ms = 2_000
+statement_timeout_ms = 250
+runtime = 'shared'
+[domain.recruit.child.scoring_engine]
+pool = 4
+shutdown_ms = 0
+[domain.recruit.child.pool_refresh]
+interval_ms = 500
+restart = 'transient'
+[domain.payroll]
+";
+
+    let tuning = parse(text).expect("the page is right");
+
+    assert_eq!(tuning.section("store").strategy, Strategy::RestForOne);
+    assert_eq!(tuning.section("store").intensity.within, Duration::from_mins(1));
+    let recruit = tuning.domain("recruit");
+    assert_eq!(recruit.statement_timeout, Duration::from_millis(250));
+    assert_eq!(recruit.shutdown, Shutdown::Timeout(Duration::from_secs(2)));
+    assert_eq!(recruit.child("scoring_engine").pool, Some(4));
+    assert_eq!(recruit.child("scoring_engine").shutdown, Shutdown::BrutalKill);
+    let refresh = recruit.child("pool_refresh");
+    assert_eq!(refresh.interval, Some(Duration::from_millis(500)));
+    assert_eq!(refresh.restart, Some(Restart::Transient));
+    assert_eq!(refresh.shutdown, Shutdown::Timeout(Duration::from_secs(2)));
+    assert_eq!(refresh.pool, None);
+}
+
+#[test]
+fn a_collapsed_domain_is_quarantined_or_escalated_as_the_page_says() {
+    let quarantined = format!("[domains]\nquarantine_ms = [10, 20]\n{DOMAINS}");
+    let escalated = format!("[domains]\non_give_up = 'escalate'\n{DOMAINS}");
+
+    let quarantined = parse(&quarantined).expect("the page is right").give_up();
+    let escalated = parse(&escalated).expect("the page is right").give_up();
+
+    let waits = QuarantineSchedule::milliseconds(&[10, 20]);
+    assert_eq!(quarantined, GiveUp::Quarantine(waits));
+    assert_eq!(escalated, GiveUp::Escalate);
+}
+
+#[test]
+fn a_child_is_tuned_and_a_supervisor_waits_for_its_own_children() {
+    struct Idle;
+    impl crate::Process for Idle {
+        async fn run(&mut self, _: &crate::RunContext) -> Result<(), crate::ExitReason> {
+            Ok(())
+        }
+    }
+    let text = format!(
+        "[store]\nshutdown_ms = 70\n[store.child.sealer]\nshutdown_ms = 80\nrestart = \
+         'temporary'\n{DOMAINS}"
+    );
+    let store = parse(&text).expect("the page is right").section("store");
+
+    let sealer = store.tune(ChildSpec::process("sealer", || Idle));
+    let partitions = store.tune(ChildSpec::process("partitions", || Idle));
+    let below =
+        store.tune(ChildSpec::supervisor("below", SupervisorSpec::new(Strategy::OneForAll)));
+
+    assert_eq!(sealer.shutdown, Shutdown::Timeout(Duration::from_millis(80)));
+    assert_eq!(sealer.restart, Restart::Temporary);
+    assert_eq!(partitions.shutdown, Shutdown::Timeout(Duration::from_millis(70)));
+    assert_eq!(partitions.restart, Restart::Permanent);
+    assert_eq!(below.shutdown, Shutdown::Infinity);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_one() {
+    check(
+        &format!("[store]\nmax_restart = 5 # too many\n{DOMAINS}"),
+        &[
+            "supervision.toml:2: unknown key `max_restart`; did you mean `max_restarts`?",
+            "    max_restart = 5 # too many",
+        ],
+    );
+}
+
+#[test]
+fn a_name_near_to_none_is_refused_with_all_of_them() {
+    check(
+        &format!("{DOMAINS}[domain.payroll.colour]\n"),
+        &[
+            "supervision.toml:3: unknown key `colour`; expected one of `in_flight_max`, \
+             `max_restarts`, `max_seconds`, `placement`, `queue_limit`, `runtime`, \
+             `shutdown_ms`, `statement_timeout_ms`, `strategy`",
+            "    [domain.payroll.colour]",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_table_domain_or_child_is_refused_with_the_nearest_one() {
+    check(
+        &format!(
+            "[stroe]\n{DOMAINS}[domain.pay_roll]\n[domain.recruit.child.scoring]\npool = 1\n\
+             [store.child.seeler]\n"
+        ),
+        &[
+            "supervision.toml:1: unknown table `stroe`; did you mean `store`?",
+            "    [stroe]",
+            "supervision.toml:4: unknown domain `pay_roll`; did you mean `payroll`?",
+            "    [domain.pay_roll]",
+            "supervision.toml:5: unknown child `scoring`; did you mean `scoring_engine`?",
+            "    [domain.recruit.child.scoring]",
+            "supervision.toml:7: unknown child `seeler`; did you mean `sealer`?",
+            "    [store.child.seeler]",
+        ],
+    );
+}
+
+#[test]
+fn a_key_of_another_kind_of_table_is_refused() {
+    check(
+        &format!("[store]\npool = 2\n{DOMAINS}[domain.recruit.child.pool_refresh]\nstrategy = 1"),
+        &[
+            "supervision.toml:2: unknown key `pool`; expected one of `child`, `max_restarts`, \
+             `max_seconds`, `shutdown_ms`, `strategy`",
+            "    pool = 2",
+            "supervision.toml:6: unknown key `strategy`; expected one of `interval_ms`, `pool`, \
+             `restart`, `shutdown_ms`",
+            "    strategy = 1",
+        ],
+    );
+}
+
+#[test]
+fn a_missing_domain_is_refused() {
+    check(
+        "[store]\n\n[domain.recruit]\n",
+        &["supervision.toml:3: domain `payroll` is missing; add a table `[domain.payroll]`, \
+           empty if the defaults suit it"],
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_or_range_is_refused_with_what_was_found() {
+    check(
+        &format!(
+            "[defaults]\nmax_restarts = 'three'\nqueue_limit = 0\nmax_seconds = 1.5\n\
+             shutdown_ms = -1\nstrategy = true\n{DOMAINS}"
+        ),
+        &[
+            "supervision.toml:2: `max_restarts` must be an integer from 0 to 1000, not the text \
+             \"three\"",
+            "    max_restarts = 'three'",
+            "supervision.toml:3: `queue_limit` must be an integer from 1 to 1000, not 0",
+            "    queue_limit = 0",
+            "supervision.toml:4: `max_seconds` must be an integer from 1 to 86400, not the \
+             number 1.5",
+            "    max_seconds = 1.5",
+            "supervision.toml:5: `shutdown_ms` must be an integer from 0 to 600000, not -1",
+            "    shutdown_ms = -1",
+            "supervision.toml:6: `strategy` must be one of \"one_for_one\", \"rest_for_one\", \
+             \"one_for_all\", not true",
+            "    strategy = true",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_word_is_refused_with_the_nearest_one() {
+    check(
+        &format!("[domains]\nstrategy = 'one_for_al'\non_give_up = 'quarantin'\n{DOMAINS}"),
+        &[
+            "supervision.toml:2: `strategy` cannot be `one_for_al`; did you mean `one_for_all`?",
+            "    strategy = 'one_for_al'",
+            "supervision.toml:3: `on_give_up` cannot be `quarantin`; did you mean `quarantine`?",
+            "    on_give_up = 'quarantin'",
+        ],
+    );
+}
+
+#[test]
+fn a_schedule_that_shortens_is_refused() {
+    check(
+        &format!("[domains]\nquarantine_ms = [5, 1]\n{DOMAINS}"),
+        &[
+            "supervision.toml:2: `quarantine_ms` must be a list of 1 to 16 waits in milliseconds \
+             from 1 to 86400000, none shorter than the one before, not [5, 1]",
+            "    quarantine_ms = [5, 1]",
+        ],
+    );
+}
+
+#[test]
+fn threads_and_processes_of_its_own_are_named_as_not_supported_yet() {
+    check(
+        "[domain.recruit]\nruntime = 'dedicated'\n[domain.payroll]\nplacement = 'process'\n",
+        &[
+            "supervision.toml:2: `runtime = \"dedicated\"` is not supported yet; write `runtime \
+             = \"shared\"` or leave it out",
+            "    runtime = 'dedicated'",
+            "supervision.toml:4: `placement = \"process\"` is not supported yet; write `runtime \
+             = \"shared\"` or leave it out",
+            "    placement = 'process'",
+        ],
+    );
+}
+
+#[test]
+fn a_value_where_a_table_belongs_is_refused() {
+    check(
+        "store = 5\n[domain]\nrecruit = 'fine'\npayroll = {}\n",
+        &[
+            "supervision.toml:1: `store` must be a table, not 5",
+            "    store = 5",
+            "supervision.toml:3: `recruit` must be a table, not the text \"fine\"",
+            "    recruit = 'fine'",
+        ],
+    );
+}
+
+#[test]
+fn a_table_written_twice_and_broken_toml_are_refused_with_their_line() {
+    let twice = parse(&format!("{DOMAINS}\n[domain.recruit]\n")).expect_err("written twice");
+    let broken = parse("[defaults]\nmax_restarts = \n").expect_err("not TOML");
+
+    assert_eq!((twice.0[0].line, twice.0[0].text.as_str()), (4, "[domain.recruit]"));
+    assert!(twice.0[0].message.contains("duplicate key"), "{twice}");
+    assert_eq!((broken.0[0].line, broken.0[0].text.as_str()), (2, "max_restarts ="));
+}

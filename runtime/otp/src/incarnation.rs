@@ -1,0 +1,333 @@
+//! One life of a process: from its start to its exit, and who is told.
+//!
+//! A restarted child is another incarnation at the same path. Everything that must be known about
+//! one life by others (is it alive, why did it end, has it been told to stop) is in this shared
+//! cell, so nobody has to ask the process, which may be busy or dead.
+//!
+//! **Invariant:** whatever ends a process, its [`ExitGuard`] is dropped after its state, and that
+//! is the only place where an exit becomes known.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use ractor::ActorCell;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::child::ChildKind;
+use crate::exit::ExitReason;
+use crate::supervisor::Message;
+use crate::tree::Tree;
+
+/// A flag that is raised once and can be waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    raised: AtomicBool,
+    notify: Notify,
+}
+
+impl Signal {
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn raised(&self) {
+        if self.is_raised() {
+            return;
+        }
+        let notified = self.notify.notified();
+        tokio::pin!(notified);
+        // Enrolled before the second look, or a raise between look and wait would be missed.
+        notified.as_mut().enable();
+        if !self.is_raised() {
+            notified.await;
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Death {
+    pub(crate) reason: ExitReason,
+    pub(crate) at: Instant,
+    /// The number of the supervision event that told it.
+    pub(crate) sequence: u64,
+    /// It was a supervisor that exceeded its intensity.
+    pub(crate) gave_up: bool,
+}
+
+/// One life of a process.
+pub(crate) struct Incarnation {
+    pub(crate) path: Arc<str>,
+    pub(crate) kind: ChildKind,
+    pub(crate) argument: Option<Arc<str>>,
+    pub(crate) tree: Tree,
+    seat: u64,
+    parent: Option<ractor::ActorRef<Message>>,
+    number: AtomicU64,
+    cell: OnceLock<ActorCell>,
+    told: OnceLock<ExitReason>,
+    stopping: Signal,
+    death: OnceLock<Death>,
+    gone: Signal,
+    backlog: AtomicU64,
+}
+
+impl Incarnation {
+    pub(crate) fn new(
+        path: Arc<str>,
+        kind: ChildKind,
+        argument: Option<Arc<str>>,
+        tree: Tree,
+        parent: Option<(ractor::ActorRef<Message>, u64)>,
+    ) -> Arc<Self> {
+        let (parent, seat) = parent.map_or((None, 0), |(parent, seat)| (Some(parent), seat));
+        Arc::new(Self {
+            path,
+            kind,
+            argument,
+            tree,
+            seat,
+            parent,
+            number: AtomicU64::new(0),
+            cell: OnceLock::new(),
+            told: OnceLock::new(),
+            stopping: Signal::default(),
+            death: OnceLock::new(),
+            gone: Signal::default(),
+            backlog: AtomicU64::new(0),
+        })
+    }
+
+    /// The ractor actor that lives this life, known from the beginning of its start.
+    pub(crate) fn occupy(&self, cell: ActorCell) {
+        // A second actor in one incarnation cannot be: a launch spawns exactly one.
+        let _ = self.cell.set(cell);
+        self.tree.starting(self);
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.number() > 0 && self.death.get().is_none()
+    }
+
+    pub(crate) fn death(&self) -> Option<&Death> {
+        self.death.get()
+    }
+
+    /// Why it ended; `killed` while it is still on its way out.
+    pub(crate) fn reason(&self) -> ExitReason {
+        self.death.get().map_or(ExitReason::Killed, |death| death.reason.clone())
+    }
+
+    /// What its supervisor told it to stop for.
+    pub(crate) fn told(&self) -> Option<&ExitReason> {
+        self.told.get()
+    }
+
+    pub(crate) fn stopping(&self) -> &Signal {
+        &self.stopping
+    }
+
+    /// Raised when the process is dead and, if it was a supervisor, all below it are.
+    pub(crate) fn gone(&self) -> &Signal {
+        &self.gone
+    }
+
+    pub(crate) fn backlog(&self) -> &AtomicU64 {
+        &self.backlog
+    }
+
+    /// Tells the process to stop, on behalf of its supervisor.
+    pub(crate) fn tell(&self, reason: ExitReason) {
+        let _ = self.told.set(reason.clone());
+        self.tree.moved();
+        self.stopping.raise();
+        let Some(cell) = self.cell.get() else { return };
+        match self.kind {
+            // Told in its mailbox, behind what is queued there, as OTP does. A message that
+            // cannot be sent means that it is dead already.
+            ChildKind::Supervisor => {
+                let _ = cell.send_message(Message::Stop(reason));
+            }
+            ChildKind::Worker => cell.stop(None),
+        }
+    }
+
+    /// Kills the process on behalf of its supervisor.
+    pub(crate) fn put_down(&self) {
+        let _ = self.told.set(ExitReason::Killed);
+        self.kill();
+    }
+
+    /// Kills the process: it ends at its next await, without any code of its own.
+    pub(crate) fn kill(&self) {
+        if let Some(cell) = self.cell.get() {
+            cell.kill();
+        }
+    }
+}
+
+/// A reference to one incarnation of a process; after its death it refers to nothing else.
+#[derive(Clone)]
+pub struct Pid(pub(crate) Arc<Incarnation>);
+
+impl Pid {
+    /// Where in the tree it lives or lived.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// Which life at that path this is, counted from 1.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.0.number()
+    }
+
+    /// Whether it is up.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// Why it ended, if it did.
+    #[must_use]
+    pub fn exit_reason(&self) -> Option<ExitReason> {
+        self.0.death().map(|death| death.reason.clone())
+    }
+
+    /// Waits until it is gone, with everything below it, and says why.
+    pub async fn gone(&self) -> ExitReason {
+        self.0.gone().raised().await;
+        self.0.reason()
+    }
+
+    /// Kills it: it ends at its next await, without any code of its own.
+    pub fn kill(&self) {
+        self.0.kill();
+    }
+}
+
+impl PartialEq for Pid {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Pid {}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "<{}#{}>", self.0.path, self.0.number())
+    }
+}
+
+/// Kept by a process next to its state; dropping it is the exit.
+pub(crate) struct ExitGuard {
+    incarnation: Arc<Incarnation>,
+    is_up: bool,
+    reason: Option<ExitReason>,
+    gave_up: bool,
+    orphans: Vec<Arc<Incarnation>>,
+}
+
+impl ExitGuard {
+    pub(crate) const fn new(incarnation: Arc<Incarnation>) -> Self {
+        Self { incarnation, is_up: false, reason: None, gave_up: false, orphans: Vec::new() }
+    }
+
+    /// Makes the start known; from here on the end will be too.
+    pub(crate) fn up(&mut self, reference: Box<dyn Any + Send + Sync>, cause: Option<u64>) {
+        self.is_up = true;
+        let incarnation = &self.incarnation;
+        incarnation.tree.started(incarnation, reference, cause, |number| {
+            incarnation.number.store(number, Ordering::Relaxed);
+        });
+    }
+
+    /// Records why the process ends; without it, it was killed.
+    pub(crate) fn record(&mut self, reason: ExitReason) {
+        self.reason = Some(reason);
+    }
+
+    pub(crate) fn record_giving_up(&mut self) {
+        self.gave_up = true;
+    }
+
+    /// Leaves behind children of a supervisor that had no time to stop them.
+    pub(crate) fn abandon(&mut self, orphans: Vec<Arc<Incarnation>>) {
+        self.orphans = orphans;
+    }
+}
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        let incarnation = self.incarnation.clone();
+        if self.is_up {
+            let reason = self.reason.take().unwrap_or(ExitReason::Killed);
+            let sequence = incarnation.tree.exited(&incarnation, &reason);
+            let death = Death { reason, at: Instant::now(), sequence, gave_up: self.gave_up };
+            // Set only here, and a guard is dropped once.
+            let _ = incarnation.death.set(death);
+        }
+        let farewell = Farewell { incarnation, is_up: self.is_up };
+        let orphans = std::mem::take(&mut self.orphans);
+        if !orphans.is_empty() {
+            bring_down(orphans, farewell);
+        }
+    }
+}
+
+/// Tells the parent, at last, that nothing is left of a process.
+struct Farewell {
+    incarnation: Arc<Incarnation>,
+    is_up: bool,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.incarnation.gone.raise();
+        // A supervisor that told its child to stop waits for `gone` and needs no message.
+        if let Some(parent) = &self.incarnation.parent
+            && self.is_up
+            && self.incarnation.told().is_none()
+        {
+            // A parent that cannot be told is dead itself.
+            let _ = parent.cast(Message::Exited(self.incarnation.seat, self.incarnation.clone()));
+        }
+    }
+}
+
+/// Brings down the children of a killed supervisor: workers are killed, supervisors stop theirs
+/// in good order. The parent hears of the death when they are gone, so that old and new
+/// incarnations never overlap.
+#[expect(clippy::disallowed_methods, reason = "whoever would supervise this is dead")]
+fn bring_down(orphans: Vec<Arc<Incarnation>>, farewell: Farewell) {
+    for orphan in &orphans {
+        match orphan.kind {
+            ChildKind::Worker => orphan.put_down(),
+            ChildKind::Supervisor => orphan.tell(ExitReason::Killed),
+        }
+    }
+    // Without a runtime nothing runs any more that could be waited for.
+    if Handle::try_current().is_ok() {
+        tokio::spawn(async move {
+            for orphan in orphans {
+                orphan.gone.raised().await;
+            }
+            drop(farewell);
+        });
+    }
+}

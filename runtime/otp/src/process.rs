@@ -1,0 +1,234 @@
+//! An operating-system process as a supervised child.
+//!
+//! A database server or an extracted domain fails in its own ways: it exits, is killed, hangs, or
+//! ignores a request to stop. This child turns each of them into the words a supervisor knows. Its
+//! start is over when the readiness probe says so, its exit status is the exit reason, its stop is
+//! a signal with patience and a kill after it, and whatever way it ends nothing of it is left: no
+//! zombie, no orphan in its process group, and no server that outlives the platform.
+//!
+//! **Invariant:** every process started here is in a group of its own, so that a Ctrl-C at the
+//! terminal reaches the platform alone and the tree is stopped in its own order.
+
+mod output;
+mod running;
+mod spawn;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{ChildSpec, ExitReason, Process, RunContext, Shutdown, StartError};
+
+pub use output::Stream;
+use running::Running;
+
+/// How long a started process may take until it is ready, unless the specification says otherwise.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a process may take to stop, unless the specification says otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the supervisor waits beyond the patience: the time that the kill and the reaping take.
+const KILL_MARGIN: Duration = Duration::from_secs(2);
+
+/// The signal that asks a process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StopSignal {
+    /// `SIGTERM`, what most programs expect.
+    #[default]
+    Terminate,
+    /// `SIGINT`; to Postgres a fast shutdown.
+    Interrupt,
+    /// `SIGQUIT`.
+    Quit,
+}
+
+/// A user of the operating system, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OsUser {
+    /// User id.
+    pub uid: u32,
+    /// Id of the user's own group.
+    pub gid: u32,
+}
+
+type Probe =
+    dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send>> + Send + Sync;
+type LineSink = dyn Fn(Stream, &str) + Send + Sync;
+
+/// How a process is started, known to be ready, and stopped.
+#[derive(Clone)]
+pub struct OsProcessSpec {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    env_clear: bool,
+    current_dir: Option<PathBuf>,
+    user: Option<OsUser>,
+    stop_signal: StopSignal,
+    patience: Duration,
+    probe: Option<Arc<Probe>>,
+    ready_within: Duration,
+    retry_within: Duration,
+    sink: Arc<LineSink>,
+}
+
+impl OsProcessSpec {
+    /// A process that runs `program`, found as a shell would find it.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let program = program.into();
+        let name = program.display().to_string();
+        Self {
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            env_clear: false,
+            current_dir: None,
+            user: None,
+            stop_signal: StopSignal::default(),
+            patience: PATIENCE,
+            probe: None,
+            ready_within: READY_WITHIN,
+            retry_within: Duration::ZERO,
+            sink: Arc::new(move |stream, line| output::log(&name, stream, line)),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets the process see no environment variable but those set with [`env`](Self::env).
+    #[must_use]
+    pub fn env_clear(mut self) -> Self {
+        self.env_clear = true;
+        self
+    }
+
+    /// Sets the directory in which the process starts.
+    #[must_use]
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(directory.into());
+        self
+    }
+
+    /// Runs the process as this user instead of ours; only root may ask for that.
+    #[must_use]
+    pub fn user(mut self, user: OsUser) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Sets the signal that asks the process to stop. It also gets it when the platform dies.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: StopSignal) -> Self {
+        self.stop_signal = signal;
+        self
+    }
+
+    /// Sets how long the process may take to stop before its whole group is killed.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets what tells that the process, given by its id, is ready, and how long that may take.
+    ///
+    /// `Ok(false)` means not yet; an error means never, and ends the start.
+    #[must_use]
+    pub fn ready<F>(
+        mut self,
+        within: Duration,
+        probe: impl Fn(u32) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<bool, String>> + Send + 'static,
+    {
+        self.ready_within = within;
+        self.probe = Some(Arc::new(move |id| Box::pin(probe(id))));
+        self
+    }
+
+    /// Starts the process again, for so long, when it exits before it is ready.
+    ///
+    /// For programs that cannot start while leftovers of their predecessor are still going away.
+    #[must_use]
+    pub fn retry_within(mut self, within: Duration) -> Self {
+        self.retry_within = within;
+        self
+    }
+
+    /// Sets what happens with each line of output, instead of an entry in the log.
+    #[must_use]
+    pub fn on_line(mut self, sink: impl Fn(Stream, &str) + Send + Sync + 'static) -> Self {
+        self.sink = Arc::new(sink);
+        self
+    }
+
+    /// The child that runs this process.
+    #[must_use]
+    pub fn child(self, id: impl Into<Arc<str>>) -> ChildSpec {
+        let patience = self.patience.saturating_add(KILL_MARGIN);
+        let label = self.program.display().to_string();
+        let spec = Arc::new(self);
+        ChildSpec::process(id, move || OsProcess { spec: Arc::clone(&spec), running: None })
+            .shutdown(Shutdown::Timeout(patience))
+            .label(&label)
+    }
+}
+
+/// The child: it holds the process and ends with it.
+struct OsProcess {
+    spec: Arc<OsProcessSpec>,
+    running: Option<Running>,
+}
+
+impl Process for OsProcess {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        let running = Running::start(&self.spec).await;
+        self.running = Some(running.map_err(|error| StartError::Failed(error.to_string()))?);
+        Ok(())
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        let running = self.running.as_mut().expect("a process runs only after its init");
+        tokio::select! {
+            ended = running.ended() => {
+                self.running = None;
+                ended
+            }
+            () = context.stopping() => {
+                self.stop().await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn terminate(&mut self, _: &ExitReason) {
+        self.stop().await;
+    }
+}
+
+impl OsProcess {
+    async fn stop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.stop(self.spec.stop_signal, self.spec.patience).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Real processes that exit, die, hang and refuse.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::{Clock, Root, Strategy, SupervisorSpec};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A shell script, and what it prints.
+fn script(text: &str) -> (OsProcessSpec, UnboundedReceiver<String>) {
+    let (said, heard) = unbounded_channel();
+    let spec = OsProcessSpec::new("/bin/sh").args(["-c", text]).on_line(move |_, line| {
+        // A test that has heard enough hangs up.
+        drop(said.send(line.to_owned()));
+    });
+    (spec, heard)
+}
+
+/// A script that prints its process id first; the number tells that it is up.
+async fn started(text: &str, patience: Duration) -> (Running, u32) {
+    let (spec, mut heard) = script(text);
+    let mut running = Running::start(&spec.patience(patience)).await.expect("a shell starts");
+    let id = tokio::select! {
+        ended = running.ended() => panic!("ended early: {ended:?}"),
+        line = heard.recv() => line.expect("the script prints a number"),
+    };
+    (running, id.parse().expect("what it prints is a process id"))
+}
+
+/// Whether a process exists and is more than an entry that its parent has not read yet.
+fn is_alive(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+fn exists(id: u32) -> bool {
+    Path::new(&format!("/proc/{id}")).exists()
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(SOON, holds).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
+/// A folder for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("otp-process-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary directory is writable");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[tokio::test]
+async fn the_way_a_process_ends_is_its_exit_reason() {
+    let cases = [
+        ("exit 0", Ok(())),
+        ("exit 3", Err(ExitReason::Failed("exit status 3".into()))),
+        ("kill -9 $$", Err(ExitReason::Failed("signal 9".into()))),
+    ];
+
+    for (text, expected) in cases {
+        let (spec, _heard) = script(text);
+        let mut running = Running::start(&spec).await.expect("a shell starts");
+
+        assert_eq!(running.ended().await, expected, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_process_is_reaped() {
+    let (mut running, id) = started("echo $$; exec sleep 1000", SOON).await;
+    let asked = Instant::now();
+
+    running.stop(StopSignal::Terminate, SOON).await;
+
+    assert!(!exists(id), "neither alive nor a zombie");
+    assert!(asked.elapsed() < SOON, "it did not have to be killed");
+}
+
+#[tokio::test]
+async fn a_stubborn_process_is_killed_when_the_patience_is_over() {
+    let patience = Duration::from_millis(150);
+    let text = "trap '' TERM; echo $$; while :; do sleep 1000; done";
+    let (mut running, id) = started(text, patience).await;
+    let asked = Instant::now();
+
+    running.stop(StopSignal::Terminate, patience).await;
+
+    assert!(asked.elapsed() >= patience);
+    assert!(!exists(id), "neither alive nor a zombie");
+}
+
+#[tokio::test]
+async fn nothing_of_its_group_outlives_a_process() {
+    let (mut running, grandchild) = started("sleep 1000 & echo $!; wait", SOON).await;
+
+    running.stop(StopSignal::Quit, SOON).await;
+
+    until("the grandchild is gone", || !is_alive(grandchild)).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_let_go_of_is_killed_and_reaped() {
+    let (running, id) = started("trap '' TERM; echo $$; while :; do sleep 1000; done", SOON).await;
+
+    drop(running);
+
+    until("the process is reaped", || !exists(id)).await;
+}
+
+#[tokio::test]
+async fn a_process_has_started_when_its_probe_says_so() {
+    let folder = Folder::new("ready");
+    let ready = folder.file("ready");
+    let (spec, _heard) = script(&format!("touch {}; exec sleep 1000", ready.display()));
+    let probed = ready.clone();
+    let spec = spec.ready(SOON, move |_| {
+        let there = probed.exists();
+        async move { Ok(there) }
+    });
+
+    let mut running = Running::start(&spec).await.expect("it becomes ready");
+
+    assert!(ready.exists());
+    running.stop(StopSignal::Terminate, SOON).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_never_ready_is_stopped_and_quoted() {
+    let (spec, mut heard) = script("echo $$; echo waiting for the moon >&2; exec sleep 1000");
+    let spec = spec.ready(Duration::from_millis(300), |_| async { Ok(false) });
+
+    let error = Running::start(&spec).await.err().expect("it is never ready").to_string();
+
+    let said = "/bin/sh was not ready within 300 ms; it said: waiting for the moon";
+    assert_eq!(error, said);
+    // Its two outputs are read side by side, so either line may come first.
+    let lines = [heard.recv().await, heard.recv().await];
+    let id = lines.into_iter().flatten().find_map(|line| line.parse().ok());
+    assert!(!exists(id.expect("it printed its id")));
+}
+
+#[tokio::test]
+async fn a_process_that_ends_before_it_is_ready_is_quoted() {
+    let (spec, _heard) = script("echo the lock is taken >&2; exit 7");
+    let spec = spec.ready(SOON, |_| async { Ok(false) });
+
+    let error = Running::start(&spec).await.err().expect("it ends").to_string();
+
+    let said = "/bin/sh ended before it was ready: exit status 7; it said: the lock is taken";
+    assert_eq!(error, said);
+}
+
+#[tokio::test]
+async fn a_probe_that_knows_better_ends_the_start() {
+    let (spec, _heard) = script("exec sleep 1000");
+    let spec = spec.ready(SOON, |_| async { Err("the door is painted on".to_owned()) });
+
+    let error = Running::start(&spec).await.err().expect("the probe refuses").to_string();
+
+    assert_eq!(error, "/bin/sh cannot become ready: the door is painted on");
+}
+
+#[tokio::test]
+async fn a_process_that_meets_leftovers_is_started_again() {
+    let folder = Folder::new("retry");
+    let (leftover, ready) = (folder.file("leftover"), folder.file("ready"));
+    std::fs::write(&leftover, "").expect("the folder is writable");
+    let (leftover, probed) = (leftover.display(), ready.clone());
+    let (spec, _heard) = script(&format!(
+        "if rm {leftover} 2>/dev/null; then exit 1; fi; touch {}; exec sleep 1000",
+        ready.display()
+    ));
+    let spec = spec.retry_within(SOON).ready(SOON, move |_| {
+        let there = probed.exists();
+        async move { Ok(there) }
+    });
+
+    let mut running = Running::start(&spec).await.expect("the second start succeeds");
+
+    assert!(ready.exists());
+    running.stop(StopSignal::Terminate, SOON).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let spec = OsProcessSpec::new("/nowhere/at-all").ready(SOON, |_| async { Ok(false) });
+
+    let error = Running::start(&spec).await.err().expect("nothing to run").to_string();
+
+    assert!(error.contains("/nowhere/at-all"), "{error}");
+}
+
+#[tokio::test]
+async fn root_can_run_a_process_as_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Nobody else can, and then there is nothing to see.
+    }
+    let (spec, mut heard) = script("id -u; id -g");
+    let spec = spec.user(OsUser { uid: 65_534, gid: 65_534 });
+
+    let mut running = Running::start(&spec).await.expect("root may do that");
+    let ended = running.ended().await;
+
+    assert_eq!(ended, Ok(()));
+    assert_eq!(heard.recv().await.as_deref(), Some("65534"));
+    assert_eq!(heard.recv().await.as_deref(), Some("65534"));
+}
+
+/// A supervisor with one process, and the place of that process in its tree.
+async fn supervised(spec: OsProcessSpec) -> Root {
+    let top = SupervisorSpec::new(Strategy::OneForOne).child(spec.child("server"));
+    Root::start(top, Clock::system()).await.expect("the process starts")
+}
+
+fn server(root: &Root) -> crate::Node {
+    let node = root.tree().snapshot();
+    node.children.into_iter().next().expect("the tree has one child")
+}
+
+#[tokio::test]
+async fn a_killed_process_is_healed_by_its_supervisor() {
+    let (spec, mut heard) = script("echo $$; exec sleep 1000");
+    let root = supervised(spec).await;
+    let first: u32 = heard.recv().await.expect("it printed its id").parse().expect("a number");
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(first).expect("ids are small"));
+    rustix::process::kill_process(pid.expect("not zero"), rustix::process::Signal::KILL)
+        .expect("it was alive");
+
+    let second: u32 = heard.recv().await.expect("another one started").parse().expect("a number");
+    assert_ne!(first, second);
+    let node = server(&root);
+    assert_eq!(node.last_exit, Some(ExitReason::Failed("signal 9".into())));
+    assert_eq!(node.restarts, 1);
+    assert!(!exists(first), "neither alive nor a zombie");
+    root.stop().await;
+    assert!(!exists(second), "neither alive nor a zombie");
+}
+
+#[tokio::test]
+async fn a_supervisor_waits_for_a_stubborn_process_and_leaves_nothing_of_it() {
+    let (spec, mut heard) = script("trap '' TERM; echo $$; while :; do sleep 1000; done");
+    let root = supervised(spec.patience(Duration::from_millis(100))).await;
+    let id: u32 = heard.recv().await.expect("it printed its id").parse().expect("a number");
+
+    root.stop().await;
+
+    assert!(!exists(id), "neither alive nor a zombie");
+}
+
+#[tokio::test]
+async fn an_actor_that_is_killed_takes_its_process_along() {
+    let (spec, mut heard) = script("echo $$; exec sleep 1000");
+    let root = supervised(spec).await;
+    let first: u32 = heard.recv().await.expect("it printed its id").parse().expect("a number");
+
+    root.tree().kill("root/server").expect("it is in the tree");
+
+    until("the process is reaped", || !exists(first)).await;
+    let second: u32 = heard.recv().await.expect("another one started").parse().expect("a number");
+    assert!(is_alive(second));
+    root.stop().await;
+}

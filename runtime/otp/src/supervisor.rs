@@ -1,0 +1,331 @@
+//! The supervisor process: starts its children in order, restarts what dies, stops in reverse.
+//!
+//! It only carries out what [`crate::children`] decides. Its children are not linked to it in
+//! ractor's sense, because ractor kills the children of a dead actor in no order and does not wait
+//! for them. Instead every child sends its exit as a message, behind what waits in the mailbox
+//! already, as in OTP; and a supervisor that is killed leaves its children to
+//! [`crate::incarnation::ExitGuard`], which brings them down before the death becomes known.
+//!
+//! **Invariant:** one message at a time; whatever is awaited here, requests wait meanwhile.
+
+mod mend;
+mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use ractor::ActorProcessingErr;
+use tokio::time::{Instant, timeout};
+
+use crate::actor::start_error;
+use crate::call::ActorRef;
+use crate::child::{Birth, Launch, Shutdown};
+use crate::children::{Children, Outage, Seat, Standing};
+use crate::exit::{ExitReason, StartError, caught};
+use crate::incarnation::{ExitGuard, Incarnation};
+use crate::intensity::Window;
+use crate::node::Status;
+use crate::request::Request;
+use crate::specification::{Dynamic, SupervisorSpec};
+use crate::strategy::Strategy;
+use crate::tree::Tree;
+
+/// What arrives in the mailbox of a supervisor.
+pub(crate) enum Message {
+    /// The child at a seat is gone, with all below it.
+    Exited(Seat, Arc<Incarnation>),
+    /// A failed restart is due for another attempt.
+    Retry(Seat),
+    /// The quarantine of that number is over.
+    QuarantineOver(Seat, u64),
+    /// The parent wants the supervisor to stop.
+    Stop(ExitReason),
+    Request(Request),
+}
+
+/// Whether the supervisor goes on after a message.
+enum Flow {
+    Continue,
+    Exit(ExitReason),
+}
+
+struct Supervisor {
+    spec: SupervisorSpec,
+    children: Children<Arc<Incarnation>>,
+    window: Window,
+    tickets: u64,
+    /// Instances started so far, for their ids.
+    instances: u64,
+    me: Arc<Incarnation>,
+    myself: ractor::ActorRef<Message>,
+    /// The child whose start is being awaited; it is not in the table yet.
+    starting: Option<Arc<Incarnation>>,
+    guard: ExitGuard,
+}
+
+/// Brings up a supervisor specified by `make`.
+pub(crate) fn launch(
+    make: impl Fn() -> Result<SupervisorSpec, StartError> + Send + Sync + 'static,
+) -> Launch {
+    let make: Make = Arc::new(make);
+    Arc::new(move |birth| {
+        let make = make.clone();
+        Box::pin(async move {
+            ractor::Actor::spawn(None, Host, (make, birth)).await.map(drop).map_err(start_error)
+        })
+    })
+}
+
+type Make = Arc<dyn Fn() -> Result<SupervisorSpec, StartError> + Send + Sync>;
+
+struct Host;
+
+impl ractor::Actor for Host {
+    type Msg = Message;
+    type State = Supervisor;
+    type Arguments = (Make, Birth);
+
+    async fn pre_start(
+        &self,
+        myself: ractor::ActorRef<Message>,
+        (make, birth): Self::Arguments,
+    ) -> Result<Supervisor, ActorProcessingErr> {
+        let me = birth.incarnation;
+        let mut guard = ExitGuard::new(me.clone());
+        me.occupy(myself.get_cell());
+        let spec = caught(async { make() }).await.map_err(StartError::Panicked)??;
+        guard.up(Box::new(ActorRef::new(myself.clone(), me.clone())), birth.cause);
+        if let Err(error) = spec.check() {
+            guard.record(ExitReason::failed(error.place()));
+            return Err(StartError::Refused(error).into());
+        }
+        let mut supervisor = Supervisor {
+            children: Children::new(spec.strategy == Strategy::SimpleOneForOne),
+            spec,
+            window: Window::default(),
+            tickets: 0,
+            instances: 0,
+            me,
+            myself,
+            starting: None,
+            guard,
+        };
+        Box::pin(supervisor.start_all(birth.cause)).await?;
+        Ok(supervisor)
+    }
+
+    async fn handle(
+        &self,
+        _: ractor::ActorRef<Message>,
+        message: Message,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), ActorProcessingErr> {
+        if matches!(message, Message::Request(_)) {
+            supervisor.me.backlog().fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Flow::Exit(reason) = Box::pin(supervisor.take(message)).await {
+            supervisor.end(reason).await;
+        }
+        Ok(())
+    }
+}
+
+impl Supervisor {
+    async fn take(&mut self, message: Message) -> Flow {
+        match message {
+            Message::Exited(seat, incarnation) => self.exited(seat, &incarnation).await,
+            Message::Retry(seat) => self.retry(seat).await,
+            Message::QuarantineOver(seat, ticket) => self.quarantine_over(seat, ticket).await,
+            Message::Stop(reason) => Flow::Exit(reason),
+            Message::Request(request) => {
+                self.serve(request).await;
+                Flow::Continue
+            }
+        }
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.me.tree
+    }
+
+    fn dynamic(&self) -> Option<Dynamic> {
+        self.spec.dynamic
+    }
+
+    /// Starts the listed children, or none: if one fails, those before it are stopped again.
+    async fn start_all(&mut self, cause: Option<u64>) -> Result<(), StartError> {
+        let listed = match self.spec.strategy {
+            Strategy::SimpleOneForOne => Vec::new(),
+            _ => self.spec.children.clone(),
+        };
+        let path = |id: &str| -> Arc<str> { format!("{}/{id}", self.me.path).into() };
+        let paths: Vec<_> = listed.iter().map(|child| path(&child.id)).collect();
+        self.tree().describe_supervisor(&self.me.path, &self.spec, &paths);
+        for (child, path) in listed.into_iter().zip(paths) {
+            let id = child.id.clone();
+            let seat = self.children.add(child, id, path, None);
+            self.list(seat);
+        }
+        let seats: Vec<Seat> = self.children.iter().map(|(seat, _)| seat).collect();
+        for seat in seats {
+            let Some(id) = self.children.get(seat).map(|child| child.id.to_string()) else {
+                continue;
+            };
+            if let Err(error) = self.start(seat, cause).await {
+                self.stop_all().await;
+                self.guard.record(ExitReason::ShutdownWith(format!("failed_to_start_child:{id}")));
+                return Err(StartError::ChildFailed { id, error: Box::new(error) });
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, seat: Seat) {
+        if let Some(child) = self.children.get(seat) {
+            self.tree().list(Some(&self.me.path), seat, &child.path, &child.spec);
+        }
+    }
+
+    /// Starts one child and waits until it is up. `None`: it did not want to.
+    async fn start(
+        &mut self,
+        seat: Seat,
+        cause: Option<u64>,
+    ) -> Result<Option<Arc<Incarnation>>, StartError> {
+        let Some(child) = self.children.get(seat) else {
+            return Ok(None);
+        };
+        let (path, argument, kind) = (child.path.clone(), child.argument.clone(), child.spec.kind);
+        let parent = Some((self.myself.clone(), seat));
+        let incarnation =
+            Incarnation::new(path.clone(), kind, argument, self.tree().clone(), parent);
+        self.starting = Some(incarnation.clone());
+        let limit = child.spec.start_within;
+        let up = (child.spec.launch)(Birth { incarnation: incarnation.clone(), cause });
+        let outcome = match limit {
+            None => up.await,
+            Some(limit) => timeout(limit, up).await.unwrap_or_else(|_| {
+                let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                Err(StartError::TimedOut { milliseconds })
+            }),
+        };
+        if outcome.is_err() {
+            // A supervisor that was killed while it started may have left children behind.
+            incarnation.gone().raised().await;
+        }
+        self.starting = None;
+        let quarantines = self.spec.quarantine.is_some();
+        let Some(child) = self.children.get_mut(seat) else {
+            return Ok(None);
+        };
+        match outcome {
+            Ok(()) => {
+                child.standing = Standing::Running(incarnation.clone());
+                child.outage = None;
+                if quarantines {
+                    child.rounds.up(Instant::now());
+                }
+                Ok(Some(incarnation))
+            }
+            Err(error) => {
+                self.tree().start_failed(&path, &error, cause);
+                if error == StartError::Ignore {
+                    self.retire(seat);
+                    return Ok(None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops one child by its shutdown rule and waits until it is gone.
+    async fn stop(&mut self, seat: Seat) {
+        let Some(child) = self.children.get(seat) else {
+            return;
+        };
+        match &child.standing {
+            Standing::Running(incarnation) => {
+                stop_process(incarnation.clone(), child.spec.shutdown).await;
+            }
+            Standing::Stopped => {}
+            Standing::Restarting | Standing::Quarantined(_) => {
+                self.tree().mark(&child.path, Status::Stopped);
+            }
+        }
+        self.retire(seat);
+    }
+
+    fn retire(&mut self, seat: Seat) {
+        let path = self.children.get(seat).map(|child| child.path.clone());
+        if self.children.retire(seat)
+            && let Some(path) = path
+        {
+            self.tree().forget(&self.me.path, seat, &path);
+        }
+    }
+
+    /// Stops all children: one after another, newest first, or at once where none has an order.
+    async fn stop_all(&mut self) {
+        let running = self.children.running();
+        if self.spec.strategy != Strategy::SimpleOneForOne {
+            for seat in running {
+                self.stop(seat).await;
+            }
+            return;
+        }
+        let stops = running.iter().filter_map(|seat| {
+            let child = self.children.get(*seat)?;
+            match &child.standing {
+                Standing::Running(incarnation) => {
+                    Some(stop_process(incarnation.clone(), child.spec.shutdown))
+                }
+                _ => None,
+            }
+        });
+        join_all(stops).await;
+        for seat in running {
+            self.retire(seat);
+        }
+    }
+
+    async fn end(&mut self, reason: ExitReason) {
+        self.stop_all().await;
+        self.guard.record(reason);
+        self.myself.stop(None);
+    }
+
+    fn outage(&self, seat: Seat) -> Option<Outage> {
+        self.children.get(seat)?.outage.clone()
+    }
+}
+
+impl Drop for Supervisor {
+    /// After an orderly end nothing is left to abandon.
+    fn drop(&mut self) {
+        let left = self.children.iter().rev().filter_map(|(_, child)| match &child.standing {
+            Standing::Running(incarnation) => Some(incarnation.clone()),
+            _ => None,
+        });
+        let orphans = self.starting.iter().cloned().chain(left);
+        self.guard.abandon(orphans.filter(|orphan| !orphan.gone().is_raised()).collect());
+    }
+}
+
+async fn stop_process(incarnation: Arc<Incarnation>, rule: Shutdown) {
+    let gone = incarnation.gone();
+    if gone.is_raised() {
+        return;
+    }
+    match rule {
+        Shutdown::BrutalKill => incarnation.put_down(),
+        Shutdown::Infinity => incarnation.tell(ExitReason::Shutdown),
+        Shutdown::Timeout(patience) => {
+            incarnation.tell(ExitReason::Shutdown);
+            if timeout(patience, gone.raised()).await.is_err() {
+                incarnation.put_down();
+            }
+        }
+    }
+    gone.raised().await;
+}

@@ -1,0 +1,254 @@
+//! What processes and supervisors write into the tree.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::Record;
+use super::{Book, HISTORY_MAX, Tree};
+use crate::child::{ChildSpec, Restart};
+use crate::event::{SupervisionEvent, SupervisionEventKind as Kind};
+use crate::exit::{ExitReason, StartError};
+use crate::incarnation::Incarnation;
+use crate::intensity::Window;
+use crate::node::Status;
+use crate::specification::SupervisorSpec;
+
+impl Tree {
+    /// Lists a place, or describes it anew.
+    pub(crate) fn list(&self, parent: Option<&str>, seat: u64, path: &Arc<str>, spec: &ChildSpec) {
+        let mut book = self.book();
+        book.nodes.entry(path.clone()).or_insert_with(|| Record::new(path)).describe(spec);
+        if let Some(above) = parent.and_then(|parent| book.nodes.get_mut(parent)) {
+            above.children.insert(seat, path.clone());
+        }
+        drop(book);
+        self.moved();
+    }
+
+    /// Describes a supervisor by what it was made of, and forgets the children it had before.
+    pub(crate) fn describe_supervisor(&self, path: &str, spec: &SupervisorSpec, keep: &[Arc<str>]) {
+        let mut book = self.book();
+        let Some(record) = book.nodes.get_mut(path) else {
+            return;
+        };
+        record.supervises = Some((spec.strategy, spec.intensity, Window::default()));
+        let before = std::mem::take(&mut record.children);
+        for child in before.into_values().filter(|child| !keep.contains(child)) {
+            forget(&mut book.nodes, &child);
+        }
+        drop(book);
+        self.moved();
+    }
+
+    /// Forgets a place and everything below it.
+    pub(crate) fn forget(&self, parent: &str, seat: u64, path: &str) {
+        let mut book = self.book();
+        if let Some(above) = book.nodes.get_mut(parent) {
+            above.children.remove(&seat);
+        }
+        forget(&mut book.nodes, path);
+        drop(book);
+        self.moved();
+    }
+
+    pub(crate) fn mark(&self, path: &str, status: Status) {
+        self.change(path, |record| {
+            record.status = status;
+            record.quarantined_until = None;
+        });
+    }
+
+    pub(crate) fn window(&self, path: &str, window: &Window) {
+        if let Some(record) = self.book().nodes.get_mut(path)
+            && let Some((_, _, shown)) = &mut record.supervises
+        {
+            shown.clone_from(window);
+        }
+    }
+
+    pub(crate) fn starting(&self, incarnation: &Incarnation) {
+        self.mark(&incarnation.path, Status::Starting);
+    }
+
+    pub(crate) fn started(
+        &self,
+        incarnation: &Arc<Incarnation>,
+        reference: Box<dyn Any + Send + Sync>,
+        cause: Option<u64>,
+        number: impl FnOnce(u64),
+    ) {
+        let now = self.clock().now();
+        let mut book = self.book();
+        let Some(record) = book.nodes.get_mut(&incarnation.path) else {
+            return;
+        };
+        record.incarnation += 1;
+        record.status = Status::Running;
+        record.started_at = Some(now);
+        record.live = Some(incarnation.clone());
+        record.reference = Some(reference);
+        number(record.incarnation);
+        let event = Event { path: &incarnation.path, kind: Kind::Started, cause };
+        self.tell(&mut book, event, Vec::new(), None);
+        drop(book);
+        self.moved();
+    }
+
+    /// Writes an end and gives the number of the event.
+    pub(crate) fn exited(&self, incarnation: &Incarnation, reason: &ExitReason) -> u64 {
+        let now = self.clock().now();
+        let mut book = self.book();
+        // Dropped after the lock: it may be the last reference to a mailbox full of messages.
+        let mut past = (None, None);
+        if let Some(record) = book.nodes.get_mut(&incarnation.path) {
+            past = (record.live.take(), record.reference.take());
+            record.status = Status::Stopped;
+            record.last_exit = Some(reason.clone());
+            record.last_exit_at = Some(now);
+        }
+        let reason = reason.clone();
+        let kind = match incarnation.told() {
+            Some(_) => Kind::Terminated { reason },
+            None => Kind::Exited { reason },
+        };
+        let event = Event { path: &incarnation.path, kind, cause: None };
+        let sequence = self.tell(&mut book, event, Vec::new(), None);
+        drop(book);
+        drop(past);
+        self.moved();
+        sequence
+    }
+
+    pub(crate) fn start_failed(&self, path: &str, error: &StartError, cause: Option<u64>) {
+        let kind = match error {
+            StartError::Ignore => Kind::Ignored,
+            other => Kind::StartFailed { error: other.to_string() },
+        };
+        self.write(Event { path, kind, cause }, Vec::new(), None, Status::Stopped);
+    }
+
+    pub(crate) fn restarted(
+        &self,
+        path: &str,
+        cause: Option<u64>,
+        touched: Vec<String>,
+        recovery: Duration,
+    ) {
+        let recovery_us = u64::try_from(recovery.as_micros()).unwrap_or(u64::MAX);
+        let event = Event { path, kind: Kind::Restarted, cause };
+        let mut book = self.book();
+        self.tell(&mut book, event, touched, Some(recovery_us));
+    }
+
+    pub(crate) fn gave_up(&self, path: &str, cause: Option<u64>, touched: Vec<String>) {
+        self.write(Event { path, kind: Kind::GaveUp, cause }, touched, None, Status::Stopping);
+    }
+
+    pub(crate) fn quarantined(&self, path: &str, cause: Option<u64>, round: u32, wait: Duration) {
+        let until = self.clock().now() + wait;
+        let event = Event { path, kind: Kind::Quarantined { round, until }, cause };
+        self.write(event, Vec::new(), None, Status::Quarantined);
+        self.change(path, |record| record.quarantined_until = Some(until));
+    }
+
+    pub(crate) fn quarantine_lifted(&self, path: &str, cause: Option<u64>) {
+        let event = Event { path, kind: Kind::QuarantineLifted, cause };
+        self.write(event, Vec::new(), None, Status::Restarting);
+    }
+
+    fn write(&self, event: Event<'_>, touched: Vec<String>, us: Option<u64>, status: Status) {
+        let mut book = self.book();
+        if let Some(record) = book.nodes.get_mut(event.path) {
+            record.status = status;
+            record.quarantined_until = None;
+        }
+        self.tell(&mut book, event, touched, us);
+        drop(book);
+        self.moved();
+    }
+
+    /// Numbers an event, remembers it and hands it out, all under the lock, so that every reader
+    /// sees the events in the order of their numbers. The ordinary life of a temporary child goes
+    /// only to those who asked for everything.
+    fn tell(
+        &self,
+        book: &mut Book,
+        event: Event<'_>,
+        touched: Vec<String>,
+        recovery_us: Option<u64>,
+    ) -> u64 {
+        let Event { path, kind, cause } = event;
+        book.sequence += 1;
+        let record = book.nodes.get(path);
+        let is_temporary = record.is_some_and(|record| record.restart == Restart::Temporary);
+        let is_ordinary = is_temporary && kind.is_ordinary();
+        let event = Arc::new(SupervisionEvent {
+            sequence: book.sequence,
+            at: self.clock().now(),
+            path: path.to_owned(),
+            kind,
+            incarnation: record.map_or(0, |record| record.incarnation),
+            cause,
+            touched,
+            recovery_us,
+        });
+        report(&event);
+        // Nobody listening is no fault.
+        let _ = self.0.everything.send(event.clone());
+        if is_ordinary {
+            return book.sequence;
+        }
+        if book.history.len() == HISTORY_MAX {
+            book.history.pop_front();
+        }
+        book.history.push_back(event.clone());
+        let _ = self.0.events.send(event);
+        book.sequence
+    }
+}
+
+struct Event<'a> {
+    path: &'a str,
+    kind: Kind,
+    cause: Option<u64>,
+}
+
+fn forget(nodes: &mut HashMap<Arc<str>, Record>, path: &str) {
+    if let Some(record) = nodes.remove(path) {
+        for child in record.children.values() {
+            forget(nodes, child);
+        }
+    }
+}
+
+/// The same events for the log, in OTP's vocabulary.
+fn report(event: &SupervisionEvent) {
+    let SupervisionEvent { path, incarnation, cause, .. } = event;
+    match &event.kind {
+        Kind::Started => tracing::debug!(path, incarnation, "progress"),
+        Kind::Exited { reason } if reason.is_mild() => {
+            tracing::debug!(path, incarnation, %reason, "child_terminated");
+        }
+        Kind::Exited { reason } => {
+            tracing::warn!(path, incarnation, %reason, "child_terminated");
+        }
+        Kind::Terminated { reason } if reason.is_mild() => {
+            tracing::debug!(path, incarnation, %reason, "shutdown");
+        }
+        Kind::Terminated { reason } => {
+            tracing::warn!(path, incarnation, %reason, "shutdown_error");
+        }
+        Kind::Restarted => {
+            tracing::info!(path, incarnation, cause, recovery_us = event.recovery_us, "restarted");
+        }
+        Kind::StartFailed { error } => tracing::warn!(path, cause, error, "start_error"),
+        Kind::Ignored => tracing::debug!(path, "ignored"),
+        Kind::GaveUp => tracing::error!(path, cause, "reached_max_restart_intensity"),
+        Kind::Quarantined { round, until } => {
+            tracing::error!(path, cause, round, %until, "quarantined");
+        }
+        Kind::QuarantineLifted => tracing::info!(path, "quarantine_lifted"),
+    }
+}

@@ -1,0 +1,11 @@
+//! What a supervised process, its neighbours and an onlooker can rely on.
+
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
+mod call;
+mod dynamic;
+mod lifecycle;
+mod periodic;
+mod quarantine;
+mod stage;
+mod tree;

@@ -1,0 +1,274 @@
+//! Dispatch: the one path from a call to an answer, whoever calls.
+//!
+//! Access, availability, limits, schema, idempotency, transaction, commit, wake-ups and
+//! measurements happen here and nowhere else. A panic inside an operation is a failure of that call
+//! alone.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use kernel::{DomainName, JobId, Role, Scope};
+use serde_json::Value;
+use sqlx::{Postgres, Transaction};
+use tracing::Instrument as _;
+
+use crate::form;
+use crate::idempotency::{self, Remembered};
+use crate::operation::{Access, Command, Operation, Query, Runner};
+use crate::operator;
+use crate::refusal::{Error, Reason, Result};
+use crate::system::System;
+use crate::tx::{Snapshot, Trace, Tx, superseded};
+
+/// The answer to a call that may have been made before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The operation's output.
+    pub value: Value,
+    /// Whether it was remembered from an earlier call with the same key.
+    pub is_replayed: bool,
+}
+
+/// Answers a call by name: the door of all surfaces and of agents.
+pub(crate) async fn call(
+    system: &System,
+    scope: &Scope,
+    domain: &str,
+    name: &str,
+    input: Value,
+    key: Option<&str>,
+) -> Result<Answer> {
+    let operation =
+        system.catalog().operation(domain, name).ok_or_else(|| unknown(domain, name))?;
+    let span = tracing::info_span!(
+        "operation",
+        domain,
+        operation = name,
+        org_id = %scope.org_id,
+        correlation_id = %scope.correlation_id,
+    );
+    let began = Instant::now();
+    let result = answer(system, scope, operation, input, key).instrument(span.clone()).await;
+    system.telemetry().operation(
+        operation,
+        began.elapsed(),
+        result.as_ref().err().map(Error::kind),
+    );
+    if let Err(Error::Failure(cause)) = &result {
+        span.in_scope(|| tracing::error!(error = &**cause, "an operation failed"));
+    }
+    result
+}
+
+async fn answer(
+    system: &System,
+    scope: &Scope,
+    operation: &Operation,
+    input: Value,
+    key: Option<&str>,
+) -> Result<Answer> {
+    authorise(scope, operation)?;
+    system.must_be_up(operation.domain)?;
+    let _place = system.enter(operation.domain)?;
+    operation.check(&input)?;
+    let input = form::with_whole_numbers(input);
+    match (operation.runner, key) {
+        (Runner::Command(run), Some(key)) => {
+            remembered(system, scope, operation, input, key, run).await
+        }
+        (_, Some(_)) => Err(Error::refused(
+            Reason::invalid("idempotency_key_not_accepted"),
+            "only commands remember their answers; leave the idempotency key out",
+        )),
+        (Runner::Command(run), None) => {
+            in_transaction(system, operation.domain, scope, None, async |tx| run(input, tx).await)
+                .await
+        }
+        .map(fresh),
+        (Runner::Query(run), None) => {
+            in_snapshot(system, operation.domain, scope, async |db| run(input, db).await)
+                .await
+                .map(fresh)
+        }
+        (Runner::Action(run), None) if operation.spec.is_read() => {
+            guarded(run(input, system)).await.map(fresh)
+        }
+        (Runner::Action(run), None) => {
+            let action_id = operator::record_request(system, scope, operation, &input).await?;
+            let outcome = guarded(run(input, system)).await;
+            operator::record_outcome(system, scope, operation, action_id, &outcome).await;
+            outcome.map(fresh)
+        }
+    }
+}
+
+const fn fresh(value: Value) -> Answer {
+    Answer { value, is_replayed: false }
+}
+
+type RunCommand =
+    for<'a, 'b> fn(Value, &'a mut Tx<'b>) -> futures_util::future::BoxFuture<'a, Result<Value>>;
+
+/// Runs a command unless its key has been seen; then the remembered answer is given again.
+async fn remembered(
+    system: &System,
+    scope: &Scope,
+    operation: &Operation,
+    input: Value,
+    key: &str,
+    run: RunCommand,
+) -> Result<Answer> {
+    let request = idempotency::Request::new(operation, key, &input)?;
+    in_transaction(system, operation.domain, scope, None, async |tx| {
+        match idempotency::begin(tx, &request).await? {
+            Remembered::Answer(value) => Ok(Answer { value, is_replayed: true }),
+            Remembered::Nothing => {
+                let value = run(input, tx).await?;
+                idempotency::finish(tx, &request, &value).await?;
+                Ok(fresh(value))
+            }
+        }
+    })
+    .await
+}
+
+/// Runs a typed command, and completes the job it is, if it is one.
+pub(crate) async fn run_command<C: Command>(
+    system: &System,
+    domain: DomainName,
+    scope: &Scope,
+    command: C,
+    completes: Option<(JobId, u32)>,
+) -> Result<C::Output> {
+    in_transaction(system, domain, scope, completes, async |tx| command.handle(tx).await).await
+}
+
+/// Answers a typed query.
+pub(crate) async fn ask<Q: Query>(
+    system: &System,
+    domain: DomainName,
+    scope: &Scope,
+    query: Q,
+) -> Result<Q::Output> {
+    in_snapshot(system, domain, scope, async |db| query.answer(db).await).await
+}
+
+/// Everything of one question at one instant, in a transaction that cannot write.
+async fn in_snapshot<T>(
+    system: &System,
+    domain: DomainName,
+    scope: &Scope,
+    work: impl AsyncFnOnce(&mut Snapshot<'_>) -> Result<T>,
+) -> Result<T> {
+    let now = system.now();
+    let mut transaction = system.opening(domain, scope, true).begin(system.pool()).await?;
+    let mut snapshot = Snapshot::new(&mut transaction, scope, now);
+    let output = guarded(work(&mut snapshot)).await;
+    transaction.rollback().await?;
+    output
+}
+
+/// Everything of one call in one transaction: effect, events, jobs and, if the call is a job, its
+/// completion. Whoever waits for the consequences is woken after the commit.
+async fn in_transaction<T>(
+    system: &System,
+    domain: DomainName,
+    scope: &Scope,
+    completes: Option<(JobId, u32)>,
+    work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T>,
+) -> Result<T> {
+    let now = system.now();
+    let mut transaction = system.opening(domain, scope, false).begin(system.pool()).await?;
+    let mut tx = Tx::new(&mut transaction, domain, scope, now);
+    let result = guarded(work(&mut tx)).await;
+    let trace = tx.trace();
+    match result {
+        Ok(value) => {
+            if let Some((job_id, attempt)) = completes
+                && !jobs::complete(&mut transaction, job_id, attempt, now).await?
+            {
+                transaction.rollback().await?;
+                return Err(superseded());
+            }
+            commit(system, domain, transaction, trace).await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // What failed already decides the answer; a failing rollback only closes the
+            // connection.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn commit(
+    system: &System,
+    domain: DomainName,
+    transaction: Transaction<'_, Postgres>,
+    trace: Trace,
+) -> Result<()> {
+    transaction.commit().await?;
+    if trace.appended {
+        system.log().nudge();
+    }
+    if trace.enqueued {
+        system.queues().nudge(domain.as_str());
+    }
+    Ok(())
+}
+
+/// A panic inside becomes a failure of this call, with its message in the log.
+async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        Err(Error::failure(format!("panicked: {}", panic_message(&*panic))))
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with something that is no text")
+}
+
+/// Who may do what. Duties of the platform act for their domain and may do all but operate.
+fn authorise(scope: &Scope, operation: &Operation) -> Result<()> {
+    let access = operation.spec.access();
+    let allowed = match scope.role() {
+        None => access != Access::Operate,
+        Some(role) => allows(role, access),
+    };
+    if allowed {
+        return Ok(());
+    }
+    let role = scope.role().map_or("the platform itself", Role::name);
+    Err(Error::refused(
+        Reason::forbidden("access_denied"),
+        format!("the role {role} may not {}", operation.spec.name()),
+    ))
+}
+
+/// The one table from roles to access.
+#[must_use]
+pub const fn allows(role: Role, access: Access) -> bool {
+    match access {
+        Access::Operate => matches!(role, Role::Operator),
+        Access::Read => !matches!(role, Role::Worker | Role::ClientContact),
+        Access::Write => matches!(role, Role::Director | Role::Admin | Role::Staff | Role::Payroll),
+    }
+}
+
+fn unknown(domain: &str, name: &str) -> Error {
+    Error::refused(
+        Reason::not_found("unknown_operation"),
+        format!("{domain} has no operation `{name}`"),
+    )
+}
+
+/// How long a caller waits before it asks a busy or quarantined domain again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,243 @@
+//! Form: whether an input looks as its operation's schema asks, told field by field.
+//!
+//! A caller mends what an answer names. So every complaint points at the field it is about, also at
+//! one that is missing or that nobody knows, and quotes no more of a value than a person would
+//! read. One rule holds for all operations and stands in no schema: no text holds the character
+//! U+0000, which Postgres can keep neither as text nor as JSON.
+
+use std::borrow::Cow;
+
+use jsonschema::Validator;
+use jsonschema::error::{ValidationError, ValidationErrorKind as Kind};
+use serde_json::Value;
+
+use crate::refusal::FieldError;
+
+/// How many offending fields one answer names.
+const COMPLAINTS_MAX: usize = 20;
+/// How much of a value or a name an answer quotes, in characters.
+const QUOTED_CHARS_MAX: usize = 80;
+/// Up to here every whole number has a float of its own, so none changes when it is read as one.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The pattern of text with at least something visible, and nothing in it that steers a terminal.
+pub(crate) const VISIBLE_TEXT: &str = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$";
+
+/// What is wrong with `input`, field by field; nothing if it has the right form.
+pub(crate) fn complaints(validator: &Validator, input: &Value) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    find_nul(input, "", &mut found);
+    for error in validator.iter_errors(input) {
+        if found.len() >= COMPLAINTS_MAX {
+            break;
+        }
+        complain(&error, &mut found);
+    }
+    found.truncate(COMPLAINTS_MAX);
+    found
+}
+
+/// Makes `1` of `1.0`, which JSON Schema calls an integer and Rust does not.
+pub(crate) fn with_whole_numbers(input: Value) -> Value {
+    match input {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|float| {
+                number.is_f64() && float.fract() == 0.0 && float.abs() <= WHOLE_MAX
+            });
+            #[allow(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+            whole.map_or(Value::Number(number), |float| Value::from(float as i64))
+        }
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, with_whole_numbers(value))).collect()
+        }
+        other => other,
+    }
+}
+
+fn complain(error: &ValidationError<'_>, found: &mut Vec<FieldError>) {
+    let at = error.instance_path().to_string();
+    let mut add = |pointer, message: String| found.push(FieldError { pointer, message });
+    match error.kind() {
+        Kind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            add(step(&at, name), "this field is required".to_owned());
+        }
+        Kind::AdditionalProperties { unexpected } => {
+            for name in unexpected {
+                add(step(&at, name), "there is no such field".to_owned());
+            }
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            let mut words = Vec::new();
+            if choices(context, &mut words) && !words.is_empty() {
+                let given = error.instance().to_string();
+                add(at, format!("{} is none of {}", shortened(&given), words.join(", ")));
+            } else {
+                match meant(context) {
+                    Some(inner) => complain(inner, found),
+                    None => add(at, said(error)),
+                }
+            }
+        }
+        Kind::Pattern { pattern } if pattern == VISIBLE_TEXT => {
+            add(at, "something to read is expected, without control characters".to_owned());
+        }
+        _ => add(at, said(error)),
+    }
+}
+
+/// Collects the words a field may be, and answers whether a choice of words is all it takes.
+fn choices(context: &[Vec<ValidationError<'static>>], words: &mut Vec<String>) -> bool {
+    context.iter().filter_map(|branch| branch.first()).all(|error| match error.kind() {
+        Kind::Constant { expected_value } => {
+            words.push(expected_value.to_string());
+            true
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => choices(context, words),
+        Kind::Type { .. } => true,
+        _ => false,
+    })
+}
+
+/// The complaint of the branch the caller meant: of an optional field, not that it is no null.
+fn meant<'a>(context: &'a [Vec<ValidationError<'static>>]) -> Option<&'a ValidationError<'static>> {
+    let mut errors = context.iter().filter_map(|branch| branch.first());
+    errors.find(|error| !matches!(error.kind(), Kind::Type { .. }))
+}
+
+fn said(error: &ValidationError<'_>) -> String {
+    match shortened(&error.instance().to_string()) {
+        Cow::Borrowed(_) => error.to_string(),
+        Cow::Owned(short) => error.masked_with(short).to_string(),
+    }
+}
+
+fn find_nul(value: &Value, at: &str, found: &mut Vec<FieldError>) {
+    let refused =
+        || FieldError { pointer: at.to_owned(), message: "text may not contain U+0000".to_owned() };
+    match value {
+        Value::String(text) if text.contains('\0') => found.push(refused()),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                find_nul(item, &format!("{at}/{index}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if name.contains('\0') {
+                    found.push(refused());
+                }
+                find_nul(value, &step(at, name), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One step down in a JSON Pointer.
+fn step(at: &str, name: &str) -> String {
+    format!("{at}/{}", shortened(name).replace('~', "~0").replace('/', "~1"))
+}
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn validator() -> Validator {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "title": {"type": "string", "maxLength": 5},
+                "state": {"anyOf": [{"enum": ["open", "filled"]}, {"type": "null"}]},
+                "stage": {"anyOf": [
+                    {"oneOf": [{"const": "new"}, {"const": "old"}]},
+                    {"type": "null"},
+                ]},
+                "reason": {"type": "string", "pattern": VISIBLE_TEXT},
+                "place": {"type": "object", "required": ["suburb"], "properties": {"suburb": {}}},
+                "headcount": {"type": "integer"},
+            },
+            "required": ["headcount"],
+            "additionalProperties": false,
+        });
+        jsonschema::validator_for(&schema).expect("it is a schema")
+    }
+
+    fn check(input: &Value, expected: &[(&str, &str)]) {
+        let complaints = complaints(&validator(), input);
+        let told: Vec<_> =
+            complaints.iter().map(|told| (told.pointer.as_str(), told.message.as_str())).collect();
+        assert_eq!(told, expected, "{input}");
+    }
+
+    #[test]
+    fn a_complaint_points_at_the_field_it_is_about() {
+        let missing = "this field is required";
+        check(&json!({}), &[("/headcount", missing)]);
+        check(&json!({"headcount": 1, "place": {}}), &[("/place/suburb", missing)]);
+        check(&json!({"headcount": 1, "a/b": 1}), &[("/a~1b", "there is no such field")]);
+        check(&json!({"headcount": 1, "state": "open"}), &[]);
+        check(
+            &json!({"headcount": 1, "state": "lost"}),
+            &[("/state", r#""lost" is not one of "open" or "filled""#)],
+        );
+        check(
+            &json!({"headcount": 1, "stage": "lost"}),
+            &[("/stage", r#""lost" is none of "new", "old""#)],
+        );
+    }
+
+    #[test]
+    fn text_that_nobody_could_read_is_refused_in_words() {
+        let unreadable = "something to read is expected, without control characters";
+
+        for reason in ["   ", "\u{1b}[31m", "a\nb"] {
+            check(&json!({"headcount": 1, "reason": reason}), &[("/reason", unreadable)]);
+        }
+        check(&json!({"headcount": 1, "reason": " für Übung "}), &[]);
+    }
+
+    #[test]
+    fn text_that_postgres_cannot_keep_is_refused_wherever_it_stands() {
+        let nul = "text may not contain U+0000";
+
+        check(&json!({"headcount": 1, "title": "\0"}), &[("/title", nul)]);
+        check(
+            &json!({"headcount": 1, "place": {"suburb": ["a", "\0"]}}),
+            &[("/place/suburb/1", nul)],
+        );
+        check(&json!({"headcount": 1, "place": {"suburb": {"\0": 1}}}), &[("/place/suburb", nul)]);
+    }
+
+    #[test]
+    fn no_more_of_a_value_is_quoted_than_a_person_would_read() {
+        let long = "a".repeat(100_000);
+
+        let value = complaints(&validator(), &json!({"headcount": 1, "title": long}));
+        let name = complaints(&validator(), &json!({"headcount": 1, &*long: 1}));
+
+        assert!(value[0].message.contains("aaa…"), "{}", value[0].message.len());
+        assert!(value[0].message.len() < 200 && name[0].pointer.len() < 200);
+    }
+
+    #[test]
+    fn a_whole_number_is_whole_however_it_is_written() {
+        let cases = [("1.0", "1"), ("-2e3", "-2000"), ("1.5", "1.5"), ("[2.0]", "[2]"), ("3", "3")];
+
+        for (written, expected) in cases {
+            let value = serde_json::from_str(written).expect("it is JSON");
+            assert_eq!(with_whole_numbers(value).to_string(), expected, "{written}");
+        }
+        assert_eq!(with_whole_numbers(json!(1e300)), json!(1e300));
+    }
+}

@@ -1,0 +1,64 @@
+//! The platform: what a domain author imports, and what runs the domains.
+//!
+//! A domain is a value ([`Domain`]); its operations are types ([`Command`], [`Query`], [`Action`]);
+//! the [`Catalog`] holds them free of contradictions; the [`System`] runs them.
+//!
+//! **Invariant:** nothing here knows a domain or a surface by name, apart from the platform's own
+//! domain, [`operator`].
+
+mod catalog;
+mod dispatch;
+mod domain;
+mod feed;
+mod form;
+mod idempotency;
+mod identity;
+mod job;
+mod listing;
+mod migrate;
+mod operation;
+pub mod operator;
+mod organisation;
+mod page;
+pub mod postgres;
+mod projection;
+mod reaction;
+mod refusal;
+mod roles;
+mod schema;
+mod subtree;
+mod system;
+mod telemetry;
+mod text;
+mod tree;
+mod tx;
+
+pub use bus;
+pub use jobs;
+pub use kernel;
+pub use otp;
+pub use store;
+
+pub use catalog::{Catalog, Violations};
+pub use dispatch::{Answer, allows};
+pub use domain::{Domain, EventDeclaration};
+pub use feed::live_event;
+pub use identity::{Enrolment, Identity};
+pub use job::{Attempt, Job, Outcome};
+pub use kernel::{
+    Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
+    Recorded, Role, Scope, Timestamp, Topic, UnknownVersion, UserId, canonical_bytes,
+};
+pub use listing::{BadCursor, Cursor, Limit, Listing};
+pub use migrate::{MigrateError, checksum as migrations_checksum, migrate};
+pub use operation::{
+    Access, Action, Command, Input, Operation, OperationKind, Output, Query, Spec, Verb,
+};
+pub use page::{Page, Panel};
+pub use projection::{Project, Projecting, Projection, projection};
+pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
+pub use roles::roles_sql;
+pub use system::{Config, Database, MakeEdge, System, known};
+pub use telemetry::Telemetry;
+pub use text::{BadText, trimmed};
+pub use tx::{Snapshot, Tx};

@@ -1,0 +1,309 @@
+//! Operations: what a domain can be asked to do, each a type whose fields are the parameters.
+//!
+//! REST, OpenAPI, the socket, the command line and the console are folds over the same list of
+//! [`Operation`]s. The struct a caller sends is the command; its doc comment is the help text and
+//! its serde form is the wire form and the arguments of a job.
+
+use std::any::TypeId;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use kernel::{DomainName, is_snake_case};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::form;
+use crate::refusal::{Error, FieldError, Result};
+use crate::schema;
+use crate::system::System;
+use crate::tx::{Snapshot, Tx};
+
+/// What can be the input of an operation. Implemented for every type that qualifies.
+pub trait Input: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {}
+impl<T: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static> Input for T {}
+
+/// What can be the output of an operation. Implemented for every type that qualifies.
+pub trait Output: Serialize + JsonSchema + Send + 'static {}
+impl<T: Serialize + JsonSchema + Send + 'static> Output for T {}
+
+/// Changes a domain, in one transaction with the events that tell of it.
+pub trait Command: Input {
+    /// Name, path and access.
+    const SPEC: Spec;
+    /// What the caller gets back.
+    type Output: Output;
+    /// Does it. The dispatcher commits when this answers `Ok`, and rolls back on anything else.
+    fn handle(self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// Reads a domain, in a read-only snapshot.
+pub trait Query: Input {
+    /// Name, path and access.
+    const SPEC: Spec;
+    /// What the caller gets back.
+    type Output: Output;
+    /// Answers it.
+    fn answer(self, db: &mut Snapshot<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// Touches processes or the outside world, outside any transaction. Unless it only reads, it is
+/// recorded as an event before it acts and again with its outcome.
+pub trait Action: Input {
+    /// Name, path and access.
+    const SPEC: Spec;
+    /// What the caller gets back.
+    type Output: Output;
+    /// Does it.
+    fn act(self, system: &System) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// What an operation does to its resource; surfaces derive methods, statuses and hints from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Reads: `GET`, 200.
+    Read,
+    /// Creates: `POST`, 201.
+    Create,
+    /// Replaces: `PUT`, 200; doing it twice is doing it once.
+    Replace,
+    /// Removes: `DELETE`, 204.
+    Remove,
+    /// Does something to a resource: `POST`, 200.
+    Invoke,
+    /// Has no surface; reactions and jobs only.
+    Internal,
+}
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Those who may read their organisation's data.
+    Read,
+    /// Those who may change their organisation's data.
+    Write,
+    /// Those who run the platform.
+    Operate,
+}
+
+/// Name, path and access of an operation. All `const`, so that a mistake stops the build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spec {
+    name: &'static str,
+    verb: Verb,
+    path: &'static str,
+    access: Access,
+}
+
+impl Spec {
+    const fn new(name: &'static str, verb: Verb, path: &'static str, access: Access) -> Self {
+        assert!(
+            is_snake_case(name),
+            "an operation name is lower-case snake case, as in `open_job_order`"
+        );
+        assert!(
+            matches!(verb, Verb::Internal) || is_path(path),
+            "an operation path begins with `/` and has no blank, as in `/job_orders`"
+        );
+        Self { name, verb, path, access }
+    }
+    /// Reads a resource: `GET`, 200.
+    #[must_use]
+    pub const fn read(name: &'static str, path: &'static str) -> Self {
+        Self::new(name, Verb::Read, path, Access::Read)
+    }
+    /// Creates a resource: `POST`, 201.
+    #[must_use]
+    pub const fn create(name: &'static str, path: &'static str) -> Self {
+        Self::new(name, Verb::Create, path, Access::Write)
+    }
+    /// Replaces a resource: `PUT`, 200.
+    #[must_use]
+    pub const fn replace(name: &'static str, path: &'static str) -> Self {
+        Self::new(name, Verb::Replace, path, Access::Write)
+    }
+    /// Removes a resource: `DELETE`, 204.
+    #[must_use]
+    pub const fn remove(name: &'static str, path: &'static str) -> Self {
+        Self::new(name, Verb::Remove, path, Access::Write)
+    }
+    /// Does something to a resource: `POST`, 200.
+    #[must_use]
+    pub const fn invoke(name: &'static str, path: &'static str) -> Self {
+        Self::new(name, Verb::Invoke, path, Access::Write)
+    }
+    /// Has no surface; for reactions and jobs only.
+    #[must_use]
+    pub const fn internal(name: &'static str) -> Self {
+        Self::new(name, Verb::Internal, "", Access::Write)
+    }
+    /// Asks for another access than the verb's own.
+    #[must_use]
+    pub const fn needs(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+    /// The persistent name, for example `open_job_order`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+    /// What it does to its resource.
+    #[must_use]
+    pub const fn verb(&self) -> Verb {
+        self.verb
+    }
+    /// The path below the domain's own, for example `/job_orders/{job_order_id}`.
+    #[must_use]
+    pub const fn path(&self) -> &'static str {
+        self.path
+    }
+    /// Who may call it.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+    /// Whether nothing but reading happens.
+    pub(crate) const fn is_read(&self) -> bool {
+        matches!(self.verb, Verb::Read)
+    }
+    /// The names of the path's parameters, in their order.
+    pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+const fn is_path(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    if bytes.is_empty() || bytes[0] != b'/' {
+        return false;
+    }
+    let mut i = 0;
+    while i < bytes.len() {
+        if bytes[i] <= b' ' || bytes[i] > b'~' || bytes[i] == b'?' || bytes[i] == b'#' {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Which of the three relations to the database an operation has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Writes in a transaction.
+    Command,
+    /// Reads in a snapshot.
+    Query,
+    /// Neither.
+    Action,
+}
+
+/// A command, query or action with its type erased: what the surfaces fold over.
+#[derive(Clone)]
+pub struct Operation {
+    /// The domain it belongs to.
+    pub domain: DomainName,
+    /// Name, path and access.
+    pub spec: Spec,
+    /// Its relation to the database.
+    pub kind: OperationKind,
+    /// The first paragraph of its doc comment.
+    pub summary: String,
+    /// The whole of its doc comment.
+    pub description: String,
+    /// JSON Schema of the input, an object.
+    pub input_schema: Value,
+    /// JSON Schema of the output.
+    pub output_schema: Value,
+    pub(crate) type_id: TypeId,
+    pub(crate) runner: Runner,
+    validator: Arc<jsonschema::Validator>,
+}
+
+type Answer<'a> = BoxFuture<'a, Result<Value>>;
+
+/// How an erased operation is run.
+#[derive(Clone, Copy)]
+pub(crate) enum Runner {
+    Command(for<'a, 'b> fn(Value, &'a mut Tx<'b>) -> Answer<'a>),
+    Query(for<'a, 'b> fn(Value, &'a mut Snapshot<'b>) -> Answer<'a>),
+    Action(for<'a> fn(Value, &'a System) -> Answer<'a>),
+}
+
+impl Operation {
+    pub(crate) fn command<C: Command>(domain: DomainName) -> Self {
+        let run = Runner::Command(|input, tx| {
+            Box::pin(async move { Ok(serde_json::to_value(parse::<C>(input)?.handle(tx).await?)?) })
+        });
+        Self::new::<C, C::Output>(domain, C::SPEC, OperationKind::Command, run)
+    }
+
+    pub(crate) fn query<Q: Query>(domain: DomainName) -> Self {
+        let run = Runner::Query(|input, db| {
+            Box::pin(async move { Ok(serde_json::to_value(parse::<Q>(input)?.answer(db).await?)?) })
+        });
+        Self::new::<Q, Q::Output>(domain, Q::SPEC, OperationKind::Query, run)
+    }
+
+    pub(crate) fn action<A: Action>(domain: DomainName) -> Self {
+        let run = Runner::Action(|input, system| {
+            Box::pin(
+                async move { Ok(serde_json::to_value(parse::<A>(input)?.act(system).await?)?) },
+            )
+        });
+        Self::new::<A, A::Output>(domain, A::SPEC, OperationKind::Action, run)
+    }
+
+    fn new<I: Input, O: Output>(
+        domain: DomainName,
+        spec: Spec,
+        kind: OperationKind,
+        runner: Runner,
+    ) -> Self {
+        let input_schema = schema::of::<I>();
+        let (summary, description) = schema::words(&input_schema);
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&input_schema)
+            .expect("a derived schema is a valid schema");
+        Self {
+            domain,
+            spec,
+            kind,
+            summary,
+            description,
+            output_schema: schema::of::<O>(),
+            input_schema,
+            type_id: TypeId::of::<I>(),
+            runner,
+            validator: Arc::new(validator),
+        }
+    }
+
+    /// Compares `input` with the schema and names every field that does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] of kind invalid, with a JSON Pointer for each offending field.
+    pub fn check(&self, input: &Value) -> Result<()> {
+        let fields = form::complaints(&self.validator, input);
+        if fields.is_empty() { Ok(()) } else { Err(Error::malformed(fields)) }
+    }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Operation({}/{})", self.domain, self.spec.name)
+    }
+}
+
+/// The typed input. The schema was checked before, so what fails here is a rule the schema cannot
+/// say, such as an unknown field.
+pub(crate) fn parse<I: Input>(input: Value) -> Result<I> {
+    serde_json::from_value(input).map_err(|error| {
+        Error::malformed(vec![FieldError { pointer: String::new(), message: error.to_string() }])
+    })
+}

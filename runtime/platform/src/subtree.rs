@@ -1,0 +1,192 @@
+//! Subtrees: from the declaration of a domain to the processes that serve it.
+//!
+//! The shape of the tree comes from the catalog, its tuning from supervision.toml. A domain's
+//! subtree holds a consumer for each subscription and projection, its queue, and its own processes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use kernel::{DomainName, EventType};
+use otp::{ChildSpec, Strategy, SupervisorSpec};
+use sqlx::{AssertSqlSafe, PgConnection};
+use store::SealedEvent;
+use store::consumer::{ConsumeError, Consumer};
+use store::read::EventName;
+
+use crate::domain::Domain;
+use crate::job::Performer;
+use crate::projection::ProjectionDeclaration;
+use crate::reaction::Subscription;
+use crate::refusal::{Error, Kind};
+use crate::system::System;
+use crate::tx::{Tx, become_tenant};
+
+/// The subtree of one domain, as a child of `domains`.
+pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
+    let name = domain.name();
+    let tuning = system.tuning().domain(name.as_str());
+    let mut spec = SupervisorSpec::new(tuning.strategy).intensity(tuning.intensity);
+    if !domain.subscriptions.is_empty() {
+        let consumers =
+            domain.subscriptions.iter().map(|subscription| reacting(system, name, subscription));
+        spec = spec.child(ChildSpec::supervisor("subscriptions", one_for_one(consumers)));
+    }
+    if !domain.projections.is_empty() {
+        let consumers =
+            domain.projections.iter().map(|projection| projecting(system, name, projection));
+        spec = spec.child(ChildSpec::supervisor("projections", one_for_one(consumers)));
+    }
+    spec = spec.child(jobs::producer::subtree(
+        system.queues(),
+        name.as_str(),
+        tuning.queue_limit,
+        performers(system, domain),
+    ));
+    if !domain.children.is_empty() {
+        let children = domain.children.iter().map(|(id, child)| {
+            let child = child(system);
+            assert_eq!(
+                child.id(),
+                *id,
+                "{name} declares the child `{id}`, but its specification says otherwise"
+            );
+            tuning.tune(child)
+        });
+        spec = spec.child(ChildSpec::supervisor("children", one_for_one(children)));
+    }
+    ChildSpec::supervisor(name.as_str(), spec).shutdown(tuning.shutdown)
+}
+
+fn one_for_one(children: impl Iterator<Item = ChildSpec>) -> SupervisorSpec {
+    SupervisorSpec::new(Strategy::OneForOne).children(children)
+}
+
+fn performers(system: &System, domain: &Domain) -> Arc<HashMap<String, Arc<dyn jobs::Perform>>> {
+    let performer = |declaration: &crate::domain::JobDeclaration| {
+        Arc::new(Performer {
+            system: system.clone(),
+            domain: domain.name(),
+            perform: declaration.perform,
+        }) as Arc<dyn jobs::Perform>
+    };
+    let named =
+        domain.jobs.iter().map(|(name, declaration)| ((*name).to_owned(), performer(declaration)));
+    Arc::new(named.collect())
+}
+
+/// A cursor of a domain: its persistent name and the events it follows.
+pub(crate) struct Following {
+    pub(crate) name: String,
+    pub(crate) filter: Vec<EventName>,
+}
+
+/// All cursors of a domain, which exist once their consumers have started.
+pub(crate) fn cursors(domain: &Domain) -> Vec<Following> {
+    let name = |name: &str| format!("{}.{name}", domain.name());
+    let subscriptions = domain.subscriptions.iter().map(|subscription| Following {
+        name: name(subscription.name),
+        filter: vec![event_name(subscription.event)],
+    });
+    let projections = domain.projections.iter().map(|projection| Following {
+        name: name(projection.name),
+        filter: projection.events().map(event_name).collect(),
+    });
+    subscriptions.chain(projections).collect()
+}
+
+fn event_name(event: EventType) -> EventName {
+    (event.domain.as_str().to_owned(), event.name.to_owned())
+}
+
+/// A consumer that enqueues what follows from each event; cursor and jobs commit together.
+fn reacting(system: &System, domain: DomainName, subscription: &Subscription) -> ChildSpec {
+    let (woken, reacting, declared) = (system.clone(), system.clone(), subscription.clone());
+    Consumer::new(
+        format!("{domain}.{}", subscription.name),
+        system.log(),
+        move |connection, events| {
+            let (system, subscription) = (reacting.clone(), declared.clone());
+            async move { react(&system, domain, &subscription, connection, &events).await }.boxed()
+        },
+    )
+    .id(subscription.name)
+    .filter([event_name(subscription.event)])
+    .on_committed(move || woken.queues().nudge(domain.as_str()))
+    .child()
+}
+
+async fn react(
+    system: &System,
+    domain: DomainName,
+    subscription: &Subscription,
+    connection: &mut PgConnection,
+    events: &[SealedEvent],
+) -> Result<(), ConsumeError> {
+    for event in events {
+        let job = match subscription.consequence(domain, event) {
+            Ok(job) => job,
+            Err(refusal) if refusal.kind() == Kind::Conflict => {
+                // The chain of causes ends here on purpose; stalling would only repeat the refusal.
+                let subscription = subscription.name;
+                tracing::warn!(%domain, subscription, reason = %refusal, "a reaction is refused");
+                let refused = &system.telemetry().reactions_refused;
+                refused.with_label_values(&[domain.as_str(), subscription]).inc();
+                None
+            }
+            Err(error) => return Err(ConsumeError::Refused(error.into())),
+        };
+        if let Some(job) = job {
+            jobs::enqueue(connection, &job, system.now()).await.map_err(undigested)?;
+        }
+    }
+    Ok(())
+}
+
+/// A consumer that fills a read model, tenant by tenant as the domain itself; cursor and rows
+/// commit together.
+fn projecting(
+    system: &System,
+    domain: DomainName,
+    projection: &ProjectionDeclaration,
+) -> ChildSpec {
+    let (projecting, declared) = (system.clone(), projection.clone());
+    Consumer::new(
+        format!("{domain}.{}", projection.name),
+        system.log(),
+        move |connection, events| {
+            let (system, projection) = (projecting.clone(), declared.clone());
+            async move { project(&system, domain, &projection, connection, &events).await }.boxed()
+        },
+    )
+    .id(projection.name)
+    .filter(projection.events().map(event_name))
+    .child()
+}
+
+async fn project(
+    system: &System,
+    domain: DomainName,
+    projection: &ProjectionDeclaration,
+    connection: &mut PgConnection,
+    events: &[SealedEvent],
+) -> Result<(), ConsumeError> {
+    for event in events {
+        let tenant = become_tenant(domain, event.org_id.uuid());
+        // Safe: a checked domain name and a UUID.
+        sqlx::raw_sql(AssertSqlSafe(tenant)).execute(&mut *connection).await?;
+        let mut tx = Tx::new(connection, domain, &event.scope, system.now());
+        projection.apply(event, &mut tx).await.map_err(undigested)?;
+    }
+    // The cursor is moved as the runtime again; a domain has no right to it.
+    sqlx::raw_sql("set local role finnest_runtime").execute(connection).await?;
+    Ok(())
+}
+
+/// An outage is told apart, so that it is waited for and not reported as a poisonous event.
+fn undigested(error: impl Into<Error>) -> ConsumeError {
+    match error.into() {
+        Error::Unavailable { .. } => ConsumeError::Database(sqlx::Error::PoolTimedOut),
+        error => ConsumeError::Refused(error.into()),
+    }
+}

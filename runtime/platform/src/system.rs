@@ -1,0 +1,374 @@
+//! The running system: a handle that starts, answers calls and stops. It owns no behaviour beyond
+//! that list; what happens, happens in the domains and in the processes of the tree.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bus::Bus;
+use chrono::SubsecRound as _;
+use jobs::Queues;
+use kernel::{DomainName, Position, Scope, Timestamp};
+use otp::config::{Known, Tuning};
+use otp::{ChildSpec, Clock, ExitReason, Root, StartError, Tree};
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use store::{Log, read};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::catalog::Catalog;
+use crate::dispatch::{self, Answer, RETRY_AFTER};
+use crate::identity::{self, Enrolment, Identities, Identity};
+use crate::operation::{Command, Query};
+use crate::postgres::Embedded;
+use crate::refusal::{Error, Reason, Result};
+use crate::subtree;
+use crate::telemetry::Telemetry;
+use crate::tree;
+use crate::tx::Opening;
+
+/// Where the data are.
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved once")]
+pub enum Database {
+    /// A server that the platform runs as its own child.
+    Embedded(Embedded),
+    /// A server that somebody else runs.
+    External {
+        /// Connects as the owner, to migrate.
+        owner: PgConnectOptions,
+        /// Connects as the application.
+        app: PgConnectOptions,
+    },
+}
+
+/// Makes the processes of the edge, which know surfaces and so are not known here.
+pub type MakeEdge = Box<dyn FnOnce(&System) -> Vec<ChildSpec> + Send>;
+
+/// What a system needs to start.
+pub struct Config {
+    /// Where the data are.
+    pub database: Database,
+    /// supervision.toml, read and checked.
+    pub tuning: Tuning,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The name of this node among those that share the database.
+    pub node: String,
+    /// The most database connections this node opens.
+    pub connections_max: u32,
+    /// The processes of the edge.
+    pub edge: MakeEdge,
+}
+
+/// A running system. Cloning it is cheap, and all clones are the same system.
+#[derive(Clone)]
+pub struct System {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: PgPool,
+    catalog: Arc<Catalog>,
+    tuning: Tuning,
+    clock: Clock,
+    log: Log,
+    queues: Queues,
+    bus: Bus,
+    telemetry: Telemetry,
+    identities: Identities,
+    places: HashMap<&'static str, Places>,
+    tree: Tree,
+    root: OnceLock<Root>,
+}
+
+/// The places for operations at once in one domain.
+struct Places {
+    free: Arc<Semaphore>,
+    max: u32,
+}
+
+impl System {
+    /// Starts the whole tree: database, log, bus, queues, domains, edge, in that order, each
+    /// awaited.
+    ///
+    /// # Errors
+    /// [`StartError`] of the first child that could not start; those before it are stopped again.
+    pub async fn start(config: Config, catalog: Catalog) -> Result<Self, StartError> {
+        let (owner, app, embedded) = match config.database {
+            Database::Embedded(embedded) => {
+                (embedded.owner_options(), embedded.app_options(), Some(embedded))
+            }
+            Database::External { owner, app } => (owner, app, None),
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections_max)
+            .acquire_timeout(ACQUIRE_WITHIN)
+            // Statements here take a millisecond; compiling one first would take a hundred.
+            .connect_lazy_with(app.options([("jit", "off")]));
+        let system =
+            Self::new(pool, config.tuning, config.clock.clone(), &config.node, Arc::new(catalog));
+        let edge = (config.edge)(&system);
+        let spec = tree::root(&system, embedded.as_ref(), owner, edge);
+        let root = Root::start_in(system.inner.tree.clone(), spec).await?;
+        system.inner.root.get_or_init(|| root);
+        Ok(system)
+    }
+
+    fn new(pool: PgPool, tuning: Tuning, clock: Clock, node: &str, catalog: Arc<Catalog>) -> Self {
+        let places = catalog.domains().iter().map(|domain| {
+            let name = domain.name().as_str();
+            let max = tuning.domain(name).in_flight_max;
+            (name, Places { free: Arc::new(Semaphore::new(max as usize)), max })
+        });
+        let inner = Inner {
+            log: Log::new(pool.clone(), clock.clone()),
+            queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
+            bus: Bus::new(BUS_CAPACITY),
+            telemetry: Telemetry::new(),
+            identities: Identities::default(),
+            places: places.collect(),
+            tree: Root::prepare(clock.clone()),
+            root: OnceLock::new(),
+            pool,
+            catalog,
+            tuning,
+            clock,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Calls an operation by name: the door of all surfaces and of agents.
+    ///
+    /// # Errors
+    /// [`Error`], by kind: what the rules refuse, what is unavailable, what failed.
+    pub async fn call(
+        &self,
+        scope: &Scope,
+        domain: &str,
+        operation: &str,
+        input: Value,
+    ) -> Result<Value> {
+        dispatch::call(self, scope, domain, operation, input, None).await.map(|answer| answer.value)
+    }
+
+    /// Calls a command that is done once for each `key`, however often it is called.
+    ///
+    /// # Errors
+    /// As [`System::call`]; and a refusal when the key was used for another request.
+    pub async fn call_once(
+        &self,
+        scope: &Scope,
+        domain: &str,
+        operation: &str,
+        input: Value,
+        key: &str,
+    ) -> Result<Answer> {
+        dispatch::call(self, scope, domain, operation, input, Some(key)).await
+    }
+
+    /// Runs a typed command; for jobs, processes and tests.
+    pub async fn run<C: Command>(&self, scope: &Scope, command: C) -> Result<C::Output> {
+        let domain = self.domain_of::<C>()?;
+        dispatch::run_command(self, domain, scope, command, None).await
+    }
+
+    /// Asks a typed query; for jobs, processes and tests.
+    pub async fn ask<Q: Query>(&self, scope: &Scope, query: Q) -> Result<Q::Output> {
+        let domain = self.domain_of::<Q>()?;
+        dispatch::ask(self, domain, scope, query).await
+    }
+
+    fn domain_of<T: 'static>(&self) -> Result<DomainName> {
+        let operation = self.inner.catalog.operation_of(TypeId::of::<T>());
+        operation.map(|operation| operation.domain).ok_or_else(|| {
+            Error::failure(format!("no domain declares {}", std::any::type_name::<T>()))
+        })
+    }
+
+    /// Who a bearer token belongs to; `None` for a token nobody has.
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Identity>> {
+        self.inner.identities.of(&self.inner.pool, token).await
+    }
+
+    /// Makes an organisation, a user and a token, as far as they do not exist yet.
+    pub async fn enrol(&self, enrolment: &Enrolment) -> Result<()> {
+        identity::enrol(&self.inner.pool, enrolment, self.now()).await
+    }
+
+    /// All domains.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The supervision tree.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.inner.tree
+    }
+
+    /// The live events.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.inner.log
+    }
+
+    /// The job queues.
+    #[must_use]
+    pub fn queues(&self) -> &Queues {
+        &self.inner.queues
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// The instant, in the microseconds that Postgres keeps.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now().trunc_subsecs(6)
+    }
+
+    /// supervision.toml, read and checked.
+    #[must_use]
+    pub fn tuning(&self) -> &Tuning {
+        &self.inner.tuning
+    }
+
+    /// What is measured.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.inner.telemetry
+    }
+
+    /// Everything measured, in Prometheus' text format.
+    pub async fn metrics_text(&self) -> String {
+        tree::measure(self).await;
+        self.inner.telemetry.text()
+    }
+
+    /// Whether the database answers, so that calls can be answered too.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not.
+    pub async fn ready(&self) -> Result<()> {
+        let ask = sqlx::query("select 1").execute(&self.inner.pool);
+        match tokio::time::timeout(READY_WITHIN, ask).await {
+            Ok(answer) => answer.map(drop).map_err(Error::from),
+            Err(_) => Err(Error::unavailable("the database does not answer in time", RETRY_AFTER)),
+        }
+    }
+
+    /// What still moves: unsealed events, cursors behind the head, jobs due or running; one phrase
+    /// each, nothing when all consequences of all calls have happened.
+    pub async fn what_moves(&self) -> Result<Vec<String>> {
+        let mut moving = Vec::new();
+        // One snapshot for all questions: a job that ends between two of them becomes an event.
+        let repeatable = "begin isolation level repeatable read read only; \
+                          set local role finnest_runtime";
+        let mut reading = self.inner.pool.begin_with(repeatable).await?;
+        let unsealed = read::unsealed_count(&mut reading).await?;
+        if unsealed > 0 {
+            moving.push(format!("{unsealed} unsealed events"));
+        }
+        let head = read::head(&mut reading).await?;
+        let cursors = store::cursor::list(&mut reading).await?;
+        for following in self.inner.catalog.domains().iter().flat_map(subtree::cursors) {
+            let cursor = cursors.iter().find(|cursor| cursor.name == following.name);
+            let position = cursor.map_or(Position::ORIGIN, |cursor| cursor.position);
+            let waiting =
+                read::matching(&mut reading, position, head, &following.filter, 1).await?;
+            if !waiting.is_empty() {
+                moving.push(format!("the cursor {} at {position}", following.name));
+            }
+        }
+        for (queue, count) in jobs::drain::count_unsettled(&mut reading, self.now()).await? {
+            moving.push(format!("{count} jobs of {queue}"));
+        }
+        reading.rollback().await?;
+        Ok(moving)
+    }
+
+    /// Waits until the tree has ended, by itself or because it was told to, and tells why.
+    pub async fn exited(&self) -> ExitReason {
+        match self.inner.root.get() {
+            Some(root) => root.exited().await,
+            None => ExitReason::Shutdown,
+        }
+    }
+
+    /// Stops the tree in reverse order, each child with its own patience.
+    pub async fn stop(&self) -> ExitReason {
+        match self.inner.root.get().cloned() {
+            Some(root) => root.stop().await,
+            None => ExitReason::Shutdown,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    pub(crate) fn opening(&self, domain: DomainName, scope: &Scope, read_only: bool) -> Opening {
+        let statement_timeout = self.inner.tuning.domain(domain.as_str()).statement_timeout;
+        Opening { domain, org_id: scope.org_id, read_only, statement_timeout }
+    }
+
+    /// Refuses what is asked of a domain in quarantine.
+    pub(crate) fn must_be_up(&self, domain: DomainName) -> Result<()> {
+        let Some(until) = self.tree().quarantined_until(&tree::path_of(domain)) else {
+            return Ok(());
+        };
+        let wait = (until - self.inner.clock.now()).to_std().unwrap_or(RETRY_AFTER);
+        Err(Error::unavailable(
+            format!(
+                "{domain} is in quarantine after repeated failures; it is tried again by itself"
+            ),
+            wait.max(RETRY_AFTER),
+        ))
+    }
+
+    /// A place among the operations a domain serves at once; given back when dropped.
+    pub(crate) fn enter(&self, domain: DomainName) -> Result<OwnedSemaphorePermit> {
+        let places = self.inner.places.get(domain.as_str()).ok_or_else(|| {
+            Error::refused(
+                Reason::not_found("unknown_domain"),
+                format!("there is no domain {domain}"),
+            )
+        })?;
+        Arc::clone(&places.free).try_acquire_owned().map_err(|_| {
+            let message = format!("{domain} already serves {} operations at once", places.max);
+            Error::unavailable(message, RETRY_AFTER)
+        })
+    }
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "System({} domains)", self.inner.catalog.domains().len())
+    }
+}
+
+/// What supervision.toml may name, as the catalog declares it.
+#[must_use]
+pub fn known(catalog: &Catalog) -> Known {
+    tree::known(catalog)
+}
+
+/// How long an operation waits for a database connection before it is refused as unavailable.
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the readiness question may take.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+/// Live events a slow subscriber may be behind before it is told that it lost some.
+const BUS_CAPACITY: usize = 4_096;

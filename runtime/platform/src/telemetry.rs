@@ -1,0 +1,132 @@
+//! Telemetry: what the platform measures of itself, in the words of Prometheus.
+//!
+//! | metric | kind | labels | unit |
+//! |---|---|---|---|
+//! | `finnest_operations_total` | counter | domain, operation, outcome | calls |
+//! | `finnest_operation_duration_seconds` | histogram | domain, operation | seconds |
+//! | `finnest_reactions_refused_total` | counter | domain, subscription | past the hop limit |
+//! | `finnest_process_restarts_total` | counter | path | restarts |
+//! | `finnest_process_up` | gauge | path | 1 or 0 |
+//! | `finnest_process_mailbox_messages` | gauge | path | messages waiting |
+//! | `finnest_sealed_position` | gauge | | position |
+//! | `finnest_queue_jobs` | gauge | queue, state | jobs |
+//! | `finnest_database_connections` | gauge | state | connections |
+//!
+//! Outcome is `ok` or the kind of the error. Label values are bounded: processes that come and go,
+//! such as connections, are not listed.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+
+use crate::operation::Operation;
+use crate::refusal::Kind;
+
+/// The registry of one system and what it counts there.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    operations: IntCounterVec,
+    operation_duration: HistogramVec,
+    pub(crate) reactions_refused: IntCounterVec,
+    pub(crate) restarts: IntCounterVec,
+    pub(crate) up: IntGaugeVec,
+    pub(crate) mailbox: IntGaugeVec,
+    pub(crate) sealed_position: IntGauge,
+    pub(crate) queue_jobs: IntGaugeVec,
+    pub(crate) connections: IntGaugeVec,
+}
+
+/// From a quarter of a millisecond to ten seconds.
+const BUCKETS_SECONDS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+impl Telemetry {
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name, help, labels: &[&str]| {
+            added(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let gauge = |name, help, labels: &[&str]| {
+            added(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
+        let duration = HistogramOpts::new(
+            "finnest_operation_duration_seconds",
+            "Time from call to answer, by operation.",
+        );
+        let duration = duration.buckets(BUCKETS_SECONDS.to_vec());
+        Self {
+            operations: counter(
+                "finnest_operations_total",
+                "Calls of operations, by outcome.",
+                &["domain", "operation", "outcome"],
+            ),
+            operation_duration: added(
+                &registry,
+                HistogramVec::new(duration, &["domain", "operation"]),
+            ),
+            reactions_refused: counter(
+                "finnest_reactions_refused_total",
+                "Reactions not done because their chain of causes was ten events long.",
+                &["domain", "subscription"],
+            ),
+            restarts: counter("finnest_process_restarts_total", "Restarts of a process.", PATH),
+            up: gauge("finnest_process_up", "Whether a process runs.", PATH),
+            mailbox: gauge(
+                "finnest_process_mailbox_messages",
+                "Messages that wait for a process.",
+                PATH,
+            ),
+            queue_jobs: gauge(
+                "finnest_queue_jobs",
+                "Jobs in a queue, by state.",
+                &["queue", "state"],
+            ),
+            connections: gauge(
+                "finnest_database_connections",
+                "Database connections, by state.",
+                &["state"],
+            ),
+            sealed_position: added(
+                &registry,
+                IntGauge::new("finnest_sealed_position", "Highest sealed position known here."),
+            ),
+            registry,
+        }
+    }
+
+    /// The registry, for surfaces that count on their own.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn operation(&self, operation: &Operation, took: Duration, refused: Option<Kind>) {
+        let (domain, name) = (operation.domain.as_str(), operation.spec.name());
+        let outcome = refused.map_or("ok", Kind::name);
+        self.operations.with_label_values(&[domain, name, outcome]).inc();
+        self.operation_duration.with_label_values(&[domain, name]).observe(took.as_secs_f64());
+    }
+
+    /// Everything in Prometheus' text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory succeeds");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+/// The label of what is measured for each process.
+const PATH: &[&str] = &["path"];
+
+/// A metric, known to the registry from now on.
+fn added<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("the name is valid");
+    registry.register(Box::new(metric.clone())).expect("no metric has this name yet");
+    metric
+}

@@ -1,0 +1,199 @@
+//! The root of the tree: database, store, bus, jobs, domains and edge, in the order they start.
+//!
+//! ```text
+//! root                one_for_one
+//! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
+//! ├─ database         migrates at the start, closes the connections at the end
+//! ├─ store            rest_for_one: sealer, partition keeper
+//! ├─ bus              one_for_one: broadcast, bridge
+//! ├─ jobs             one_for_one: stager, lifeline, pruner
+//! ├─ domains          one_for_one, quarantine: a subtree each
+//! └─ edge             one_for_one: connections, sockets, acceptor
+//! ```
+
+use std::sync::Arc;
+
+use kernel::DomainName;
+use otp::config::{GiveUp, Known};
+use otp::{ChildSpec, Process, RunContext, StartError, Status, Strategy, SupervisorSpec};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::catalog::Catalog;
+use crate::feed;
+use crate::migrate;
+use crate::postgres::Embedded;
+use crate::subtree;
+use crate::system::System;
+
+/// The path of a domain's subtree.
+pub(crate) fn path_of(domain: DomainName) -> String {
+    format!("root/domains/{domain}")
+}
+
+/// The specification of the whole tree.
+pub(crate) fn root(
+    system: &System,
+    embedded: Option<&Embedded>,
+    owner: PgConnectOptions,
+    edge: Vec<ChildSpec>,
+) -> SupervisorSpec {
+    let tuning = system.tuning();
+    let section = |name: &str, children: Vec<ChildSpec>| {
+        let resolved = tuning.section(name);
+        let spec =
+            SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity).children(children);
+        ChildSpec::supervisor(name, spec)
+    };
+    let resolved = tuning.section("root");
+    let mut root = SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity);
+    if let Some(embedded) = embedded {
+        root = root.child(section("postgres", vec![embedded.child()]));
+    }
+    root.child(database(system, owner))
+        .child(section(
+            "store",
+            vec![store::sealer::child(system.log()), store::partition::keeper(system.log())],
+        ))
+        .child(section(
+            "bus",
+            vec![
+                bus::broadcast::child(system.bus()),
+                bus::bridge::child(system.bus(), feed::of(system.log())),
+            ],
+        ))
+        .child(section(
+            "jobs",
+            vec![
+                jobs::duties::stager(system.queues()),
+                jobs::duties::lifeline(system.queues()),
+                jobs::duties::pruner(system.queues()),
+            ],
+        ))
+        .child(domains(system))
+        .child(section("edge", edge))
+}
+
+fn domains(system: &System) -> ChildSpec {
+    let tuning = system.tuning();
+    let resolved = tuning.section("domains");
+    let subtrees =
+        system.catalog().domains().iter().map(|domain| subtree::of_domain(system, domain));
+    let mut spec =
+        SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity).children(subtrees);
+    if let GiveUp::Quarantine(schedule) = tuning.give_up() {
+        spec = spec.quarantine(schedule);
+    }
+    ChildSpec::supervisor("domains", spec)
+}
+
+/// The connections to the database: brought up to date before anything else starts, closed after
+/// everything else has stopped.
+struct Connections {
+    system: System,
+    owner: PgConnectOptions,
+}
+
+fn database(system: &System, owner: PgConnectOptions) -> ChildSpec {
+    let (system, owner) = (system.clone(), Arc::new(owner));
+    ChildSpec::process("database", move || Connections {
+        system: system.clone(),
+        owner: PgConnectOptions::clone(&owner),
+    })
+}
+
+impl Process for Connections {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        let domains: Vec<DomainName> =
+            self.system.catalog().domains().iter().map(crate::Domain::name).collect();
+        let ran = migrate::migrate(&self.owner, &domains).await.map_err(StartError::failed)?;
+        if !ran.is_empty() {
+            tracing::info!(migrations = ran.len(), "the database is brought up to date");
+        }
+        must_have_tables(&self.system).await
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), otp::ExitReason> {
+        context.stopping().await;
+        // Last of all to stop but the server itself, so nobody needs a connection any more.
+        self.system.pool().close().await;
+        Ok(())
+    }
+}
+
+/// A projection over a table that does not exist would stall for ever; it is better not to start.
+async fn must_have_tables(system: &System) -> Result<(), StartError> {
+    for domain in system.catalog().domains() {
+        for projection in &domain.projections {
+            for table in projection.tables {
+                let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+                    .bind(format!("{}.{table}", domain.name()))
+                    .fetch_one(system.pool())
+                    .await
+                    .map_err(StartError::failed)?;
+                if !exists {
+                    return Err(StartError::Failed(format!(
+                        "{}.{} projects into the table {table}, which no migration of {} makes",
+                        domain.name(),
+                        projection.name,
+                        domain.name(),
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What supervision.toml may name.
+pub(crate) fn known(catalog: &Catalog) -> Known {
+    let sections: [(&str, &[&str]); 7] = [
+        ("root", &["database"]),
+        ("postgres", &["server"]),
+        ("store", &["sealer", "partition_keeper"]),
+        ("bus", &["broadcast", "bridge"]),
+        ("jobs", &["stager", "lifeline", "pruner"]),
+        ("domains", &[]),
+        ("edge", &["connections", "sockets", "acceptor"]),
+    ];
+    let known = sections.into_iter().fold(Known::new(), |known, (name, children)| {
+        known.section(name, children.iter().copied())
+    });
+    catalog
+        .domains()
+        .iter()
+        .fold(known, |known, domain| known.domain(domain.name().as_str(), domain.child_ids()))
+}
+
+/// Brings the gauges up to date with the tree, the queues and the connections.
+pub(crate) async fn measure(system: &System) {
+    let telemetry = system.telemetry();
+    telemetry.restarts.reset();
+    telemetry.up.reset();
+    telemetry.mailbox.reset();
+    measure_node(system, &system.tree().snapshot());
+    let pool = system.pool();
+    let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
+    telemetry.connections.with_label_values(&["idle"]).set(idle);
+    telemetry.connections.with_label_values(&["used"]).set(i64::from(pool.size()) - idle);
+    telemetry.sealed_position.set(system.log().head().borrow().0);
+    if let Ok(counts) = jobs::admin::list_queues(system.queues()).await {
+        telemetry.queue_jobs.reset();
+        for queue in counts {
+            for (state, count) in queue.counts {
+                let gauge = telemetry.queue_jobs.with_label_values(&[&*queue.queue, state.name()]);
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+fn measure_node(system: &System, node: &otp::Node) {
+    let telemetry = system.telemetry();
+    let path = [node.path.as_str()];
+    telemetry.restarts.with_label_values(&path).inc_by(node.restarts);
+    telemetry.up.with_label_values(&path).set(i64::from(node.status == Status::Running));
+    telemetry.mailbox.with_label_values(&path).set(i64::try_from(node.mailbox).unwrap_or(i64::MAX));
+    if node.strategy != Some(Strategy::SimpleOneForOne) {
+        node.children.iter().for_each(|child| measure_node(system, child));
+    }
+}

@@ -1,0 +1,203 @@
+//! The unit of work: a transaction that already has a role, a tenant and an instant.
+//!
+//! A [`Tx`] runs as the domain's own Postgres role, for one organisation, so what a domain may not
+//! see does not exist for its SQL. It has no `commit`: the dispatcher commits when the operation
+//! answers `Ok` and rolls back on anything else.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use kernel::{DomainName, Event, EventId, JobId, OrgId, Scope, Timestamp};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::job::{Job, JobDraft};
+use crate::refusal::{Error, Reason, Result};
+
+/// A transaction of one domain, for one organisation.
+pub struct Tx<'c> {
+    connection: &'c mut PgConnection,
+    domain: DomainName,
+    scope: &'c Scope,
+    now: Timestamp,
+    trace: Trace,
+}
+
+/// What a transaction left for others to be woken for, once it is committed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Trace {
+    pub(crate) appended: bool,
+    pub(crate) enqueued: bool,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(
+        connection: &'c mut PgConnection,
+        domain: DomainName,
+        scope: &'c Scope,
+        now: Timestamp,
+    ) -> Self {
+        Self { connection, domain, scope, now, trace: Trace::default() }
+    }
+
+    /// Who acts, for which organisation, in which chain of causes.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        self.scope
+    }
+
+    /// The organisation whose rows this transaction sees.
+    #[must_use]
+    pub fn org_id(&self) -> OrgId {
+        self.scope.org_id
+    }
+
+    /// The instant of this transaction: the same for each question.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The connection, with role, tenant and search path set.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self.connection
+    }
+
+    /// Tells a fact. It becomes visible to others when it is sealed, shortly after the commit.
+    ///
+    /// # Errors
+    /// A refusal when the chain of causes is too long; a failure when the event is not this
+    /// domain's own, carries a float or is too large.
+    pub async fn append<E: Event>(&mut self, event: &E) -> Result<EventId> {
+        let event_id = EventId::new();
+        let payload = serde_json::to_value(event)?;
+        if E::TYPE.domain != self.domain {
+            return Err(Error::failure(format!(
+                "{} may not append {}: it belongs to {}",
+                self.domain,
+                E::TYPE.name,
+                E::TYPE.domain
+            )));
+        }
+        let event = store::NewEvent {
+            event_id,
+            scope: self.scope.clone(),
+            domain: E::TYPE.domain.as_str(),
+            event_type: E::TYPE.name,
+            version: E::TYPE.version,
+            aggregate_id: Some(event.aggregate_id()),
+            payload,
+            recorded_at: self.now,
+        };
+        store::append(self.connection, &event).await.map_err(append_error)?;
+        self.trace.appended = true;
+        Ok(event_id)
+    }
+
+    /// Puts a job into this domain's own queue; it starts after the commit, or never.
+    pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<JobId> {
+        let new = JobDraft::of(job)?.into_new(self.domain, self.scope.clone(), None);
+        let enqueued = jobs::enqueue(self.connection, &new, self.now).await.map_err(Error::from)?;
+        self.trace.enqueued = true;
+        Ok(enqueued.job_id())
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        self.trace
+    }
+}
+
+fn append_error(error: store::AppendError) -> Error {
+    match error {
+        refused @ store::AppendError::TooManyHops { .. } => {
+            Error::refused(Reason::conflict("too_many_hops"), refused.to_string())
+        }
+        store::AppendError::Database { source, .. } => source.into(),
+        other => Error::failure(other),
+    }
+}
+
+impl From<jobs::EnqueueError> for Error {
+    fn from(error: jobs::EnqueueError) -> Self {
+        match error {
+            jobs::EnqueueError::Database { source, .. } => source.into(),
+            too_large @ jobs::EnqueueError::ArgsTooLarge { .. } => Self::failure(too_large),
+        }
+    }
+}
+
+/// A read-only view of one domain, for one organisation, at one instant.
+pub struct Snapshot<'c> {
+    connection: &'c mut PgConnection,
+    scope: &'c Scope,
+    now: Timestamp,
+}
+
+impl<'c> Snapshot<'c> {
+    pub(crate) fn new(connection: &'c mut PgConnection, scope: &'c Scope, now: Timestamp) -> Self {
+        Self { connection, scope, now }
+    }
+
+    /// Who asks, for which organisation.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        self.scope
+    }
+
+    /// The organisation whose rows are visible.
+    #[must_use]
+    pub fn org_id(&self) -> OrgId {
+        self.scope.org_id
+    }
+
+    /// The instant of this snapshot.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The connection, with role, tenant and search path set.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self.connection
+    }
+}
+
+/// How a transaction of a domain begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening {
+    pub(crate) domain: DomainName,
+    pub(crate) org_id: OrgId,
+    pub(crate) read_only: bool,
+    pub(crate) statement_timeout: Duration,
+}
+
+impl Opening {
+    /// Opens the transaction in one round trip: begin, role, search path, tenant, time limit.
+    pub(crate) async fn begin(self, pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+        let mut sql = String::from(if self.read_only { "begin read only" } else { "begin" });
+        write!(sql, "; {}", become_tenant(self.domain, self.org_id.uuid()))
+            .and_then(|()| {
+                write!(
+                    sql,
+                    "; set local statement_timeout = {}",
+                    self.statement_timeout.as_millis()
+                )
+            })
+            .expect("writing to a string succeeds");
+        // Safe: the domain's name is checked snake case, the rest are a UUID and a number.
+        pool.begin_with(AssertSqlSafe(sql)).await.map_err(Error::from)
+    }
+}
+
+/// The statements that make a transaction a domain's own, for one tenant.
+pub(crate) fn become_tenant(domain: DomainName, org_id: Uuid) -> String {
+    format!(
+        "set local role {domain}; set local search_path = {domain}; \
+         set local app.org_id = '{org_id}'"
+    )
+}
+
+/// The refusal for work that another attempt has done meanwhile.
+pub(crate) fn superseded() -> Error {
+    Error::refused(Reason::conflict("superseded"), "another attempt of this job has done it")
+}

@@ -1,0 +1,34 @@
+//! Store: the event log, ordered without gaps and tamper-evident.
+//!
+//! Writers [append] events in their own transactions and never wait for each other. One [sealer]
+//! per cluster gives each committed event its gapless position and the next link of its
+//! organisation's hash chain. [Consumers](consumer) and [readers](read) see sealed events only, in
+//! order; a consumer's cursor moves in the commit of its effect. [Verification](verify) walks the
+//! chains and names every place where they do not hold.
+//!
+//! **Invariant:** nothing here knows what an event means, and nothing ever changes one.
+
+mod append;
+mod backoff;
+mod chain;
+pub mod consumer;
+pub mod cursor;
+mod leader;
+mod log;
+pub mod partition;
+pub mod read;
+mod recent;
+mod sealed;
+pub mod sealer;
+mod stats;
+mod transaction;
+mod unsealed;
+pub mod verify;
+
+pub use append::{AppendError, NewEvent, PAYLOAD_BYTES_MAX, append};
+pub use consumer::Consumer;
+pub use leader::SealError;
+pub use log::Log;
+pub use sealed::{ReadError, SealedEvent};
+pub use stats::{SealerCounts, SealerStats};
+pub use transaction::{begin, begin_reading};

@@ -1,0 +1,128 @@
+//! The log as the rest of a node sees it: a handle that wakes the sealer and tells the sealed head.
+
+use std::sync::Arc;
+
+use kernel::Position;
+use otp::{Clock, Nudge};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{Mutex, watch};
+
+use crate::read::EventName;
+use crate::recent::Recent;
+use crate::stats::SealerStats;
+
+/// A handle on the event log; cheap to clone, one per node.
+#[derive(Clone)]
+pub struct Log(Arc<Shared>);
+
+struct Shared {
+    pool: PgPool,
+    clock: Clock,
+    nudge: Nudge,
+    head: watch::Sender<Position>,
+    stats: SealerStats,
+    /// What this node sealed lately.
+    recent: std::sync::Mutex<Recent>,
+    /// The session of [`seal_all`](crate::sealer::seal_all), kept for the next call.
+    session: Mutex<Option<PgConnection>>,
+}
+
+impl Log {
+    /// A handle on the log in the database of `pool`, whose user may become `finnest_runtime`.
+    #[must_use]
+    pub fn new(pool: PgPool, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            pool,
+            clock,
+            nudge: Nudge::new(),
+            head: watch::Sender::new(Position::ORIGIN),
+            stats: SealerStats::default(),
+            recent: std::sync::Mutex::default(),
+            session: Mutex::new(None),
+        }))
+    }
+
+    /// Says that events were committed, so that they are sealed at once.
+    ///
+    /// A hint: what is never nudged is found by the sealer's own slow scan.
+    pub fn nudge(&self) {
+        self.0.nudge.nudge();
+    }
+
+    /// Follows the highest sealed position known on this node.
+    ///
+    /// It stands at [`Position::ORIGIN`] until the sealer's child has started.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<Position> {
+        self.0.head.subscribe()
+    }
+
+    /// Waits until everything up to `position` is sealed and known on this node.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn wait_until(&self, position: Position) {
+        let mut head = self.head();
+        // Cannot fail: this handle holds the sender.
+        let _ = head.wait_for(|sealed| *sealed >= position).await;
+    }
+
+    /// The connections the log uses.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    /// The clock the log records by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// What the sealer of this node has done so far.
+    #[must_use]
+    pub fn sealer_stats(&self) -> &SealerStats {
+        &self.0.stats
+    }
+
+    pub(crate) fn wake(&self) -> &Nudge {
+        &self.0.nudge
+    }
+
+    pub(crate) fn spare_session(&self) -> &Mutex<Option<PgConnection>> {
+        &self.0.session
+    }
+
+    /// Remembers what was sealed here after `position`, for consumers to ask about.
+    pub(crate) fn remember(&self, after: Position, names: Vec<EventName>) {
+        self.recent().add(after, names);
+    }
+
+    /// Whether an event of the types in `filter` may lie after `after` and up to `until`.
+    ///
+    /// Answered from memory, so it says yes to whatever this node has not sealed itself lately.
+    pub(crate) fn may_hold(&self, filter: &[EventName], after: Position, until: Position) -> bool {
+        self.recent().may_hold(filter, after, until)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.0.recent.lock().expect("no holder of this lock panics")
+    }
+
+    /// Tells this node of a new head; heads never go back.
+    pub(crate) fn publish_head(&self, position: Position) {
+        self.0.head.send_if_modified(|head| {
+            let is_news = position > *head;
+            if is_news {
+                *head = position;
+            }
+            is_news
+        });
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Log").field("head", &*self.0.head.borrow()).finish_non_exhaustive()
+    }
+}

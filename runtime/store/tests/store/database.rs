@@ -1,0 +1,208 @@
+//! A log of its own for every test: a fresh database with the roles and the event tables.
+
+use std::time::Duration;
+
+use kernel::{EventId, OrgId, Position, Scope, Timestamp};
+use otp::{ChildSpec, Clock, Root, Strategy, SupervisorSpec};
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
+use store::{Log, NewEvent};
+use testkit::TestDatabase;
+use uuid::Uuid;
+
+/// A database with an empty log.
+pub(crate) struct TestLog {
+    /// Keeps the database for as long as the test runs.
+    _database: TestDatabase,
+    /// Connections of a superuser, to look behind the scenes and to tamper.
+    pub(crate) owner: PgPool,
+    /// The log as a node has it.
+    pub(crate) log: Log,
+    app: PgConnectOptions,
+}
+
+impl TestLog {
+    pub(crate) async fn create() -> Self {
+        let database = database().await;
+        let owner = PgPoolOptions::new()
+            .max_connections(4)
+            .connect_with(database.options())
+            .await
+            .expect("the test's database is there");
+        let app = database.app_options();
+        let log = node(&app).await;
+        Self { _database: database, owner, log, app }
+    }
+
+    /// The same log as another node sees it.
+    pub(crate) async fn another_node(&self) -> Log {
+        node(&self.app).await
+    }
+
+    /// Opens a transaction as `domain`, for the organisation.
+    pub(crate) async fn begin(
+        &self,
+        domain: &str,
+        org_id: OrgId,
+    ) -> Transaction<'static, Postgres> {
+        let begin = format!("begin; set local role {domain}; set local app.org_id = '{org_id}'");
+        self.log
+            .pool()
+            .begin_with(AssertSqlSafe(begin))
+            .await
+            .expect("the application may become a domain")
+    }
+
+    /// Records `event` in a transaction of its own.
+    pub(crate) async fn record(&self, event: &NewEvent) {
+        let mut transaction = self.begin(event.domain, event.scope.org_id).await;
+        store::append(&mut transaction, event).await.expect("a domain may append its own facts");
+        transaction.commit().await.expect("nothing is in the way");
+        self.log.nudge();
+    }
+
+    /// Records `count` events of the organisation and seals them.
+    pub(crate) async fn seal_some(&self, org_id: OrgId, count: i64) {
+        for number in 1..=count {
+            self.record(&opened(org_id, number)).await;
+        }
+        store::sealer::seal_all(&self.log).await.expect("nothing is in the way");
+    }
+
+    /// Runs a statement as a superuser to whom no trigger applies.
+    pub(crate) async fn tamper(&self, statement: &str) {
+        let mut owner = self.owner.acquire().await.expect("the owner may connect");
+        let statement = format!(
+            "set session_replication_role = replica; {statement}; \
+             set session_replication_role = origin"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut *owner)
+            .await
+            .expect("nothing keeps a superuser from tampering");
+    }
+
+    /// Ends every connection to this database but the owner's.
+    pub(crate) async fn cut_connections(&self) {
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and usename = 'finnest_app'",
+        )
+        .execute(&self.owner)
+        .await
+        .expect("a superuser may end connections");
+    }
+
+    pub(crate) async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query)
+            .fetch_one(&self.owner)
+            .await
+            .expect("the owner may look at everything")
+    }
+
+    /// Waits until `position` is sealed and known here.
+    pub(crate) async fn sealed_up_to(&self, position: i64) {
+        within(self.log.wait_until(Position(position))).await;
+    }
+
+    /// Asserts that every chain holds.
+    pub(crate) async fn assert_holds(&self) {
+        let verdict = store::verify::verify(self.log.pool(), None, |_| {})
+            .await
+            .expect("the log can be read");
+        assert!(verdict.holds(), "{:?}", verdict.broken);
+    }
+}
+
+async fn node(app: &PgConnectOptions) -> Log {
+    let pool = PgPoolOptions::new()
+        .max_connections(20)
+        .connect_with(app.clone())
+        .await
+        .expect("the application may connect");
+    Log::new(pool, Clock::system())
+}
+
+/// Runs `children` until the returned root is stopped.
+pub(crate) async fn supervise(children: impl IntoIterator<Item = ChildSpec>) -> Root {
+    let spec = SupervisorSpec::new(Strategy::OneForOne).children(children);
+    Root::start(spec, Clock::system()).await.expect("the children start")
+}
+
+/// What `future` gives, or the end of the test: nothing here takes half a minute.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it happens within half a minute")
+}
+
+/// A job order was opened: the event most tests record.
+pub(crate) fn opened(org_id: OrgId, number: i64) -> NewEvent {
+    told(org_id, "recruit", "job_order_opened", json!({ "number": number }))
+}
+
+pub(crate) fn told(
+    org_id: OrgId,
+    domain: &'static str,
+    event_type: &'static str,
+    payload: Value,
+) -> NewEvent {
+    NewEvent {
+        event_id: EventId::new(),
+        scope: Scope::system(org_id, "test", Uuid::now_v7()),
+        domain,
+        event_type,
+        version: 1,
+        aggregate_id: Some(Uuid::now_v7()),
+        payload,
+        recorded_at: Clock::system().now(),
+    }
+}
+
+/// The roles the platform makes before it runs the migrations.
+const ROLES: &str = "
+do $$
+declare
+    wanted text;
+begin
+    foreach wanted in array array['finnest_runtime', 'recruit', 'pulse'] loop
+        if not exists (select from pg_roles where rolname = wanted) then
+            execute format('create role %I nologin', wanted);
+        end if;
+    end loop;
+    if not exists (select from pg_roles where rolname = 'finnest_app') then
+        create role finnest_app login noinherit;
+    end if;
+    grant finnest_runtime, recruit, pulse to finnest_app;
+end $$;
+";
+
+/// A database with the roles and the event tables, and nothing else of the platform.
+async fn database() -> TestDatabase {
+    let migrations = ROLES.to_owned() + &migrations();
+    TestDatabase::create(&migrations, async |options| {
+        let mut owner = PgConnection::connect_with(&options).await?;
+        sqlx::raw_sql(AssertSqlSafe(migrations.as_str())).execute(&mut owner).await?;
+        owner.close().await?;
+        Ok(())
+    })
+    .await
+    .expect("a test has a database")
+}
+
+/// The text of all files in `migrations/events`, in their order.
+fn migrations() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/events");
+    let entries = std::fs::read_dir(folder).expect("the migrations are in the repository");
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.expect("the folder can be read").path()).collect();
+    files.sort();
+    let text = |file| std::fs::read_to_string(file).expect("a migration is text");
+    files.iter().map(text).collect()
+}
+
+/// The instant `text` names.
+pub(crate) fn instant(text: &str) -> Timestamp {
+    text.parse().expect("the test names an instant")
+}

@@ -1,0 +1,8 @@
+//! The store's stories, against a real Postgres.
+
+mod append;
+mod boundaries;
+mod consumer;
+mod database;
+mod sealer;
+mod verify;

@@ -1,0 +1,62 @@
+//! A member of an organisation: acts through the same door as any caller.
+
+use platform::{Command, Error, Query, Result, Role, Scope, System};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A user of an organisation with a role.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub(crate) system: System,
+    pub(crate) scope: Scope,
+    pub(crate) token: String,
+}
+
+impl Member {
+    /// Runs a command.
+    pub async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
+        self.system.run(&self.scope(), command).await
+    }
+
+    /// Asks a query.
+    pub async fn ask<Q: Query>(&self, query: Q) -> Result<Q::Output> {
+        self.system.ask(&self.scope(), query).await
+    }
+
+    /// Calls an operation by name, as a surface does.
+    pub async fn call(&self, domain: &str, operation: &str, input: Value) -> Result<Value> {
+        self.system.call(&self.scope(), domain, operation, input).await
+    }
+
+    /// Calls an operation that must be refused, and answers the refusal.
+    ///
+    /// # Panics
+    /// When it is not refused.
+    pub async fn refuse(&self, domain: &str, operation: &str, input: Value) -> Error {
+        match self.call(domain, operation, input).await {
+            Ok(output) => panic!("{domain}/{operation} was not refused but answered {output}"),
+            Err(error) => error,
+        }
+    }
+
+    /// The member's bearer token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The scope of a fresh request by this member.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope { correlation_id: Uuid::now_v7(), ..self.scope.clone() }
+    }
+
+    /// What the member may do.
+    ///
+    /// # Panics
+    /// Never: a member is made with a role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.scope.role().expect("a member is a user, and users have roles")
+    }
+}

@@ -1,0 +1,215 @@
+//! A real system on a database of its own: started, settled on demand, stopped.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use platform::kernel::{Digest, OrgId, Scope, UserId};
+use platform::otp::Clock;
+use platform::otp::config::Tuning;
+use platform::{Catalog, Config, Database, Domain, DomainName, MakeEdge, Role, System};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use crate::database::TestDatabase;
+use crate::member::Member;
+
+/// An organisation of every test.
+pub const ACME: OrgId = organisation(0xa100);
+/// Another organisation of every test, which must never see anything of [`ACME`].
+pub const GLOBEX: OrgId = organisation(0xb200);
+
+/// An organisation whose id ends so, and is otherwise the same in every test.
+const fn organisation(ending: u128) -> OrgId {
+    OrgId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | ending))
+}
+
+/// A running system under test.
+pub struct TestSystem {
+    system: System,
+    database: Option<TestDatabase>,
+}
+
+/// Starts the domains, and the operator's own, on a fresh database with the wall clock.
+///
+/// # Panics
+/// When the system cannot start: a test without a system tests nothing.
+pub async fn start(domains: impl IntoIterator<Item = Domain>) -> TestSystem {
+    start_with(domains, Clock::system(), "", Box::new(|_| Vec::new())).await
+}
+
+/// Starts the domains with a clock, extra lines of supervision.toml, and an edge.
+///
+/// # Panics
+/// As [`start`].
+pub async fn start_with(
+    domains: impl IntoIterator<Item = Domain>,
+    clock: Clock,
+    extra_tuning: &str,
+    edge: MakeEdge,
+) -> TestSystem {
+    let mut domains: Vec<Domain> = domains.into_iter().collect();
+    if !domains.iter().any(|domain| domain.name() == platform::operator::OPERATOR) {
+        domains.push(platform::operator::domain());
+    }
+    let names: Vec<DomainName> = domains.iter().map(Domain::name).collect();
+    let key = platform::migrations_checksum(&names).to_string();
+    let migrated = names.clone();
+    let database = TestDatabase::create(&key, async move |options: PgConnectOptions| {
+        platform::migrate(&options, &migrated).await?;
+        seed(&options).await?;
+        Ok(())
+    })
+    .await
+    .expect("a test has a database");
+    let catalog = Catalog::part(domains).expect("the domains under test agree with each other");
+    let tuning = tuning_of(&catalog, extra_tuning);
+    let config = Config {
+        database: Database::External { owner: database.options(), app: database.app_options() },
+        tuning,
+        clock,
+        node: format!("test-{}", Uuid::now_v7()),
+        connections_max: 16,
+        edge,
+    };
+    let system = System::start(config, catalog).await.expect("the system under test starts");
+    TestSystem { system, database: Some(database) }
+}
+
+/// supervision.toml with a table for each domain, and `extra` lines after it.
+///
+/// # Panics
+/// When the extra lines are not as they should be.
+#[must_use]
+pub fn tuning_of(catalog: &Catalog, extra: &str) -> Tuning {
+    let mut text = String::from("[domains]\non_give_up = \"quarantine\"\n");
+    for domain in catalog.domains() {
+        let table = format!("[domain.{}]", domain.name());
+        if !extra.contains(&table) {
+            writeln!(text, "{table}").expect("writing to a string succeeds");
+        }
+    }
+    text.push_str(extra);
+    Tuning::parse(&text, "supervision.toml", &platform::known(catalog))
+        .expect("the tuning of a test is valid")
+}
+
+impl TestSystem {
+    /// The system.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Connects as the owner of the database, to look at what no operation shows.
+    ///
+    /// # Panics
+    /// When the database does not answer.
+    pub async fn owner(&self) -> PgConnection {
+        let database = self.database.as_ref().expect("the database lives as long as the system");
+        PgConnection::connect_with(&database.options()).await.expect("the database answers")
+    }
+
+    /// A member of an organisation with a role.
+    #[must_use]
+    pub fn member(&self, org_id: OrgId, role: Role) -> Member {
+        let user_id = user_of(org_id, role);
+        Member {
+            system: self.system.clone(),
+            scope: Scope::user(org_id, user_id, role, Uuid::now_v7()),
+            token: token_of(org_id, role),
+        }
+    }
+
+    /// Waits until nothing moves: all events sealed, all cursors at the head, no job due or
+    /// running.
+    ///
+    /// # Panics
+    /// When something still moves after half a minute; the message names it.
+    pub async fn settle(&self) {
+        let settled = tokio::time::timeout(SETTLE_WITHIN, async {
+            let mut ticks = tokio::time::interval(LOOK_EVERY);
+            while !self.what_moves().await.is_empty() {
+                ticks.tick().await;
+            }
+        });
+        let still = match settled.await {
+            Ok(()) => Vec::new(),
+            Err(_) => self.what_moves().await,
+        };
+        assert!(still.is_empty(), "the system does not settle: {}", still.join(", "));
+    }
+
+    /// What still moves, one phrase each; nothing when the system is settled.
+    pub async fn what_moves(&self) -> Vec<String> {
+        self.system.what_moves().await.unwrap_or_else(|error| vec![error.to_string()])
+    }
+
+    /// Stops the system and drops its database.
+    pub async fn stop(mut self) {
+        self.system.stop().await;
+        if let Some(database) = self.database.take() {
+            database.close().await;
+        }
+    }
+}
+
+/// How long consequences may take in a test before it has failed.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+/// How often a settling test looks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The token of a member, known to tests and to the template database.
+fn token_of(org_id: OrgId, role: Role) -> String {
+    format!("{org_id}.{}", role.name())
+}
+
+/// The user of an organisation with a role: the organisation's id with the role in its last byte.
+fn user_of(org_id: OrgId, role: Role) -> UserId {
+    let place = Role::ALL.iter().position(|known| *known == role).expect("all roles are listed");
+    UserId::from_uuid(Uuid::from_u128(org_id.uuid().as_u128() + 0x100 + place as u128))
+}
+
+/// Two organisations with a user of every role, each with a token.
+async fn seed(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect_with(owner).await?;
+    let at: DateTime<Utc> = DateTime::UNIX_EPOCH;
+    for (org_id, name) in [(ACME, "Acme"), (GLOBEX, "Globex")] {
+        sqlx::query(
+            "insert into platform.organisations (id, name, slug, created_at)
+             values ($1, $2, $3, $4)",
+        )
+        .bind(org_id.uuid())
+        .bind(name)
+        .bind(name.to_lowercase())
+        .bind(at)
+        .execute(&mut connection)
+        .await?;
+        for role in Role::ALL {
+            let email = format!("{}@{}.test", role.name(), name.to_lowercase());
+            sqlx::query(
+                "insert into platform.users (id, org_id, name, email, role, created_at)
+                 values ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(user_of(org_id, role).uuid())
+            .bind(org_id.uuid())
+            .bind(format!("{name} {}", role.name()))
+            .bind(email)
+            .bind(role.name())
+            .bind(at)
+            .execute(&mut connection)
+            .await?;
+            sqlx::query(
+                "insert into platform.tokens (token_hash, user_id, label, created_at)
+                 values ($1, $2, 'test', $3)",
+            )
+            .bind(Digest::of(token_of(org_id, role).as_bytes()).as_bytes().as_slice())
+            .bind(user_of(org_id, role).uuid())
+            .bind(at)
+            .execute(&mut connection)
+            .await?;
+        }
+    }
+    connection.close().await
+}

@@ -1,0 +1,1 @@
+//! The workspace suites; see `main.rs`.

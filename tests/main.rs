@@ -1,0 +1,11 @@
+//! The suites of the whole workspace, in one binary: the crate graph, the manners of the source,
+//! what the database refuses, what survives a kill, and the founding story.
+
+mod support;
+
+mod architecture;
+mod boundaries;
+mod contracts;
+mod stories;
+mod supervision;
+mod tidy;

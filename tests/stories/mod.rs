@@ -1,0 +1,5 @@
+//! The stories: what a user does, and what the platform makes of it.
+
+mod a_job_order_reaches_four_domains;
+mod a_refused_request_changes_nothing;
+mod an_operator_kills_a_process;
