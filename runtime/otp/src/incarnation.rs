@@ -21,6 +21,7 @@ use crate::child::ChildKind;
 use crate::exit::ExitReason;
 use crate::supervisor::Message;
 use crate::tree::Tree;
+use crate::watch::{Act, WatchId, Watches};
 
 /// A flag that is raised once and can be waited for.
 #[derive(Debug, Default)]
@@ -78,6 +79,7 @@ pub(crate) struct Incarnation {
     stopping: Signal,
     death: OnceLock<Death>,
     gone: Signal,
+    watches: Watches,
     backlog: AtomicU64,
 }
 
@@ -103,6 +105,7 @@ impl Incarnation {
             stopping: Signal::default(),
             death: OnceLock::new(),
             gone: Signal::default(),
+            watches: Watches::default(),
             backlog: AtomicU64::new(0),
         })
     }
@@ -143,6 +146,16 @@ impl Incarnation {
     /// Raised when the process is dead and, if it was a supervisor, all below it are.
     pub(crate) fn gone(&self) -> &Signal {
         &self.gone
+    }
+
+    /// Does `act` when the process dies; gives it back when it is dead.
+    pub(crate) fn watch(&self, act: Act) -> Result<WatchId, Act> {
+        self.watches.add(act, || self.death.get().is_some())
+    }
+
+    /// Takes a watch back; says whether it was still waiting.
+    pub(crate) fn unwatch(&self, id: WatchId) -> bool {
+        self.watches.remove(id)
     }
 
     pub(crate) fn backlog(&self) -> &AtomicU64 {
@@ -282,6 +295,7 @@ impl Drop for ExitGuard {
             // Set only here, and a guard is dropped once.
             let _ = incarnation.death.set(death);
         }
+        incarnation.watches.end(&incarnation.reason());
         let farewell = Farewell { incarnation, is_up: self.is_up };
         let orphans = std::mem::take(&mut self.orphans);
         if !orphans.is_empty() {

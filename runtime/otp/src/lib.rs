@@ -40,6 +40,7 @@ mod strategy;
 mod supervisor;
 mod timer;
 mod tree;
+mod watch;
 
 pub use actor::{Actor, Context};
 pub use call::{ActorRef, CALL_TIMEOUT, CallError, NoProc, Reply};

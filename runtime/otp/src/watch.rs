@@ -1,0 +1,114 @@
+//! Watches: what is to happen when a process ends.
+//!
+//! Monitors, registries and groups all need to know of a death at once and none of them is a
+//! supervisor. A process keeps what they want done, and does it at its exit. Most processes are
+//! never watched, so the list is made with the first watch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::exit::ExitReason;
+
+/// What a watch does when the process ends.
+pub(crate) type Act = Box<dyn FnOnce(&ExitReason) + Send>;
+
+/// The number of a watch on one process, to take it back by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WatchId(u64);
+
+/// What is to happen at the end of one process.
+#[derive(Default)]
+pub(crate) struct Watches(OnceLock<Box<Mutex<Book>>>);
+
+#[derive(Default)]
+struct Book {
+    last: u64,
+    acts: BTreeMap<u64, Act>,
+}
+
+impl Watches {
+    /// Keeps `act` for the end of the process; gives it back when `is_over` says that it has come.
+    ///
+    /// It runs where the process ends, in the order of the watches, so it must be short and must
+    /// not block.
+    pub(crate) fn add(&self, act: Act, is_over: impl FnOnce() -> bool) -> Result<WatchId, Act> {
+        let mut book = lock(self.0.get_or_init(Box::default));
+        book.last += 1;
+        let id = book.last;
+        book.acts.insert(id, act);
+        drop(book);
+        // Either this sees the end, or the end sees the watch; without the fences neither might.
+        fence(Ordering::SeqCst);
+        match is_over().then(|| self.take(WatchId(id))).flatten() {
+            Some(act) => Err(act),
+            None => Ok(WatchId(id)),
+        }
+    }
+
+    /// Takes a watch back; says whether it was still waiting.
+    pub(crate) fn remove(&self, id: WatchId) -> bool {
+        // Dropped after the lock: it may hold the last reference to anything.
+        self.take(id).is_some()
+    }
+
+    /// The process has ended, and whoever asks is told so: does what it was watched for.
+    pub(crate) fn end(&self, reason: &ExitReason) {
+        fence(Ordering::SeqCst);
+        let Some(book) = self.0.get() else { return };
+        let acts = std::mem::take(&mut lock(book).acts);
+        for act in acts.into_values() {
+            act(reason);
+        }
+    }
+
+    fn take(&self, id: WatchId) -> Option<Act> {
+        lock(self.0.get()?).acts.remove(&id.0)
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Watches {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Watches").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn note(notes: &Arc<Mutex<Vec<String>>>, name: &'static str) -> Act {
+        let notes = notes.clone();
+        Box::new(move |reason| notes.lock().unwrap().push(format!("{name}: {reason}")))
+    }
+
+    #[test]
+    fn watches_act_once_in_order_and_those_taken_back_not_at_all() {
+        let (watches, notes) = (Watches::default(), Arc::default());
+        let alive = || false;
+        let ids = ["first", "second", "third"]
+            .map(|name| watches.add(note(&notes, name), alive).ok().unwrap());
+
+        let taken_back = [watches.remove(ids[1]), watches.remove(ids[1])];
+        watches.end(&ExitReason::Killed);
+        watches.end(&ExitReason::Killed);
+
+        assert_eq!(taken_back, [true, false]);
+        assert_eq!(*notes.lock().unwrap(), ["first: killed", "third: killed"]);
+    }
+
+    #[test]
+    fn a_watch_on_a_dead_process_is_given_back() {
+        let watches = Watches::default();
+        watches.end(&ExitReason::Normal);
+
+        assert!(watches.add(Box::new(|_| {}), || true).is_err());
+    }
+}
