@@ -16,6 +16,7 @@ use crate::child::{Birth, Launch};
 use crate::clock::Clock;
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation, Pid};
+use crate::monitor::{self, Down, MonitorRef};
 use crate::timer::Timer;
 use crate::tree::Tree;
 
@@ -96,6 +97,20 @@ impl<M: Send + 'static> Context<M> {
         Timer::after(delay, self.incarnation.clone(), move || {
             // An actor that died meanwhile needs no message.
             let _ = myself.cast(message);
+        })
+    }
+
+    /// Sends itself the `message` made from the [`Down`] of `target` when that dies, or at once
+    /// when it is dead. See [`MonitorRef`] for how to take it back.
+    pub fn monitor(
+        &self,
+        target: &Pid,
+        message: impl FnOnce(Down) -> M + Send + 'static,
+    ) -> MonitorRef {
+        let myself = self.myself();
+        monitor::set(target, Some(&self.pid()), move |down| {
+            // An actor that died meanwhile needs no message.
+            let _ = myself.cast(message(down));
         })
     }
 }

@@ -158,6 +158,11 @@ impl Incarnation {
         self.watches.remove(id)
     }
 
+    #[cfg(test)]
+    pub(crate) fn watch_count(&self) -> usize {
+        self.watches.count()
+    }
+
     pub(crate) fn backlog(&self) -> &AtomicU64 {
         &self.backlog
     }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, panic_message};
 
 /// What a watch does when the process ends.
 pub(crate) type Act = Box<dyn FnOnce(&ExitReason) + Send>;
@@ -20,7 +21,11 @@ pub(crate) struct WatchId(u64);
 
 /// What is to happen at the end of one process.
 #[derive(Default)]
-pub(crate) struct Watches(OnceLock<Box<Mutex<Book>>>);
+pub(crate) struct Watches {
+    book: OnceLock<Box<Mutex<Book>>>,
+    /// Also true of a process that never came up, and therefore never died.
+    is_over: AtomicBool,
+}
 
 #[derive(Default)]
 struct Book {
@@ -34,14 +39,15 @@ impl Watches {
     /// It runs where the process ends, in the order of the watches, so it must be short and must
     /// not block.
     pub(crate) fn add(&self, act: Act, is_over: impl FnOnce() -> bool) -> Result<WatchId, Act> {
-        let mut book = lock(self.0.get_or_init(Box::default));
+        let mut book = lock(self.book.get_or_init(Box::default));
         book.last += 1;
         let id = book.last;
         book.acts.insert(id, act);
         drop(book);
         // Either this sees the end, or the end sees the watch; without the fences neither might.
         fence(Ordering::SeqCst);
-        match is_over().then(|| self.take(WatchId(id))).flatten() {
+        let is_over = self.is_over.load(Ordering::Relaxed) || is_over();
+        match is_over.then(|| self.take(WatchId(id))).flatten() {
             Some(act) => Err(act),
             None => Ok(WatchId(id)),
         }
@@ -55,16 +61,26 @@ impl Watches {
 
     /// The process has ended, and whoever asks is told so: does what it was watched for.
     pub(crate) fn end(&self, reason: &ExitReason) {
+        self.is_over.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let Some(book) = self.0.get() else { return };
+        let Some(book) = self.book.get() else { return };
         let acts = std::mem::take(&mut lock(book).acts);
         for act in acts.into_values() {
-            act(reason);
+            // An act may run code of a user, and its panic must not keep the end from the others.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| act(reason))) {
+                let panic = panic_message(panic.as_ref());
+                tracing::error!(panic, "what was to happen at the end of a process panicked");
+            }
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.book.get().map_or(0, |book| lock(book).acts.len())
+    }
+
     fn take(&self, id: WatchId) -> Option<Act> {
-        lock(self.0.get()?).acts.remove(&id.0)
+        lock(self.book.get()?).acts.remove(&id.0)
     }
 }
 
@@ -105,10 +121,24 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_on_a_dead_process_is_given_back() {
-        let watches = Watches::default();
+    fn a_watch_that_panics_keeps_the_end_from_no_other() {
+        let (watches, notes) = (Watches::default(), Arc::default());
+        let alive = || false;
+        let panics: Act = Box::new(|_| std::panic::resume_unwind(Box::new("planned")));
+        assert!(watches.add(panics, alive).is_ok());
+        assert!(watches.add(note(&notes, "second"), alive).is_ok());
+
         watches.end(&ExitReason::Normal);
 
-        assert!(watches.add(Box::new(|_| {}), || true).is_err());
+        assert_eq!(*notes.lock().unwrap(), ["second: normal"]);
+    }
+
+    #[test]
+    fn a_watch_on_a_process_that_is_over_is_given_back() {
+        let (dead, never_up) = (Watches::default(), Watches::default());
+        never_up.end(&ExitReason::Normal);
+
+        assert!(dead.add(Box::new(|_| {}), || true).is_err());
+        assert!(never_up.add(Box::new(|_| {}), || false).is_err());
     }
 }

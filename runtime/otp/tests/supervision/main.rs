@@ -5,6 +5,7 @@
 mod call;
 mod dynamic;
 mod lifecycle;
+mod monitor;
 mod periodic;
 mod quarantine;
 mod stage;
