@@ -14,11 +14,13 @@ use std::str::FromStr;
 use futures_util::FutureExt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::process::OsExit;
 use crate::specification::SpecError;
 
 /// Why a process ended.
 ///
-/// Written as `normal`, `shutdown`, `shutdown:X`, `killed` or `error:X`, in JSON too.
+/// Written as `normal`, `shutdown`, `shutdown:X`, `killed`, `error:X`, `exit:3` or `signal:SIGKILL`,
+/// in JSON too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
     /// The process finished its work.
@@ -31,6 +33,8 @@ pub enum ExitReason {
     Killed,
     /// It returned an error or panicked; the text is the error or the message of the panic.
     Failed(String),
+    /// The process of the operating system that it stood for ended in this way.
+    Os(OsExit),
 }
 
 impl ExitReason {
@@ -54,6 +58,7 @@ impl fmt::Display for ExitReason {
             Self::ShutdownWith(word) => write!(formatter, "shutdown:{word}"),
             Self::Killed => formatter.write_str("killed"),
             Self::Failed(cause) => write!(formatter, "error:{cause}"),
+            Self::Os(end) => end.fmt(formatter),
         }
     }
 }
@@ -69,7 +74,7 @@ impl FromStr for ExitReason {
             _ => match text.split_once(':') {
                 Some(("shutdown", word)) => Self::ShutdownWith(word.to_owned()),
                 Some(("error", cause)) => Self::Failed(cause.to_owned()),
-                _ => Self::Failed(text.to_owned()),
+                _ => text.parse().map_or_else(|_| Self::Failed(text.to_owned()), Self::Os),
             },
         })
     }
@@ -162,6 +167,8 @@ mod tests {
             ExitReason::ShutdownWith("x:y".to_owned()),
             ExitReason::Killed,
             ExitReason::Failed("no: really".to_owned()),
+            ExitReason::Os(OsExit::Status(3)),
+            ExitReason::Os(OsExit::Signal(9)),
         ];
 
         for reason in reasons {

@@ -57,6 +57,7 @@ pub use monitor::{Down, DownReason, Monitor, MonitorId, MonitorRef};
 pub use node::{Node, Status};
 pub use nudge::Nudge;
 pub use periodic::PeriodicContext;
+pub use process::OsExit;
 pub use quarantine::QuarantineSchedule;
 pub use request::{
     ChildCounts, ChildDescription, ChildEntry, ChildName, ChildState, RequestError, SupervisorRef,

@@ -9,6 +9,7 @@
 //! **Invariant:** every process started here is in a group of its own, so that a Ctrl-C at the
 //! terminal reaches the platform alone and the tree is stopped in its own order.
 
+mod end;
 mod output;
 mod running;
 mod spawn;
@@ -20,8 +21,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
+
 use crate::{ChildSpec, ExitReason, Process, RunContext, Shutdown, StartError};
 
+pub use end::{OsExit, UnknownEnd};
 pub use output::Stream;
 use running::Running;
 
@@ -55,6 +59,7 @@ pub struct OsUser {
 
 type Probe =
     dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send>> + Send + Sync;
+type TakeSocket = dyn Fn(UnixStream) + Send + Sync;
 type LineSink = dyn Fn(Stream, &str) + Send + Sync;
 
 /// How a process is started, known to be ready, and stopped.
@@ -66,6 +71,8 @@ pub struct OsProcessSpec {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     user: Option<OsUser>,
+    memory_max: Option<u64>,
+    socket: Option<Arc<TakeSocket>>,
     stop_signal: StopSignal,
     patience: Duration,
     probe: Option<Arc<Probe>>,
@@ -87,6 +94,8 @@ impl OsProcessSpec {
             env_clear: false,
             current_dir: None,
             user: None,
+            memory_max: None,
+            socket: None,
             stop_signal: StopSignal::default(),
             patience: PATIENCE,
             probe: None,
@@ -128,6 +137,26 @@ impl OsProcessSpec {
     #[must_use]
     pub fn user(mut self, user: OsUser) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// Lets the process have no more than so many bytes of memory of its own.
+    ///
+    /// An allocation beyond them fails, by which most programs abort. Linux only; elsewhere a start
+    /// with a bound fails.
+    #[must_use]
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = Some(bytes);
+        self
+    }
+
+    /// Gives the process one end of a socket as its standard input, and `take` the other end, at
+    /// every start anew. Each side reads the end of the stream when the other is gone.
+    ///
+    /// Without it, the standard input is empty.
+    #[must_use]
+    pub fn socket(mut self, take: impl Fn(UnixStream) + Send + Sync + 'static) -> Self {
+        self.socket = Some(Arc::new(take));
         self
     }
 

@@ -1,6 +1,5 @@
 //! A process that was started and has not been reaped yet.
 
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::end::OsExit;
 use super::output::{Source, Stream};
 use super::spawn::{SpawnError, spawn};
 use super::{LineSink, OsProcessSpec, StopSignal};
@@ -158,8 +158,7 @@ impl Running {
         };
         self.last_words().await;
         match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(ExitReason::Failed(describe(status))),
+            Ok(status) => OsExit::of(status).map_or(Ok(()), |end| Err(ExitReason::Os(end))),
             Err(error) => Err(ExitReason::Failed(format!("lost sight of the process: {error}"))),
         }
     }
@@ -206,11 +205,7 @@ async fn end_of(child: &mut Child, group: &mut Group) -> String {
 }
 
 fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown end".to_owned(),
-    }
+    OsExit::of(status).map_or_else(|| "exit:0".to_owned(), |end| end.to_string())
 }
 
 fn pid(id: u32) -> Option<Pid> {

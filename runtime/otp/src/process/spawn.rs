@@ -1,6 +1,8 @@
 //! The birth of a process: its user, its group, and who it dies with.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -24,17 +26,47 @@ pub(super) enum SpawnError {
 /// Starts the process on the thread that starts all of them.
 pub(super) async fn spawn(spec: &OsProcessSpec) -> Result<Child, SpawnError> {
     let program = || spec.program.display().to_string();
-    let command = command(spec).ok_or_else(|| SpawnError::NoSetpriv { program: program() })?;
+    let failed = |source| SpawnError::Program { program: program(), source };
+    let mut command = command(spec).ok_or_else(|| SpawnError::NoSetpriv { program: program() })?;
+    let ours = spec.socket.as_ref().map(|_| wire(&mut command)).transpose().map_err(failed)?;
     let (reply, answer) = oneshot::channel();
     spawner()
-        .send(Birth { command, runtime: Handle::current(), reply })
+        .send(Birth { command, memory_max: spec.memory_max, runtime: Handle::current(), reply })
         .expect("the thread that starts processes never ends");
     let born = answer.await.expect("the thread that starts processes always answers");
-    born.map_err(|source| SpawnError::Program { program: program(), source })
+    let child = born.map_err(failed)?;
+    if let (Some(take), Some(ours)) = (&spec.socket, ours) {
+        take(ours);
+    }
+    Ok(child)
+}
+
+/// Makes one end of a new socket the standard input of `command`, and gives the other.
+fn wire(command: &mut Command) -> io::Result<tokio::net::UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    command.stdin(Stdio::from(OwnedFd::from(theirs)));
+    tokio::net::UnixStream::from_std(ours)
+}
+
+/// Bounds the memory of a process that has just been born; it has had no time to use any.
+#[cfg(target_os = "linux")]
+fn bound_memory(child: &Child, bytes: u64) -> io::Result<()> {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    // One that has ended already needs no bound.
+    id.map_or(Ok(()), |id| prlimit(Some(id), Resource::Data, limit).map(drop).map_err(Into::into))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_memory(_: &Child, _: u64) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux bounds the memory of a process"))
 }
 
 struct Birth {
     command: Command,
+    memory_max: Option<u64>,
     runtime: Handle,
     reply: oneshot::Sender<io::Result<Child>>,
 }
@@ -50,10 +82,16 @@ fn spawner() -> &'static mpsc::Sender<Birth> {
         std::thread::Builder::new()
             .name("process-spawner".to_owned())
             .spawn(move || {
-                for Birth { mut command, runtime, reply } in due {
+                for Birth { mut command, memory_max, runtime, reply } in due {
                     let _entered = runtime.enter();
+                    let born = command.spawn().and_then(|child| match memory_max {
+                        Some(bytes) => bound_memory(&child, bytes).map(|()| child),
+                        None => Ok(child),
+                    });
+                    // The process alone holds its end of a socket from here on.
+                    drop(command);
                     // Nobody waits any more: the child is dropped, and killed by that.
-                    drop(reply.send(command.spawn()));
+                    drop(reply.send(born));
                 }
             })
             .expect("the system can start one thread at boot");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
@@ -74,17 +75,126 @@ impl Drop for Folder {
 #[tokio::test]
 async fn the_way_a_process_ends_is_its_exit_reason() {
     let cases = [
-        ("exit 0", Ok(())),
-        ("exit 3", Err(ExitReason::Failed("exit status 3".into()))),
-        ("kill -9 $$", Err(ExitReason::Failed("signal 9".into()))),
+        ("exit 0", "normal"),
+        ("exit 3", "exit:3"),
+        ("kill -9 $$", "signal:SIGKILL"),
+        ("kill -SEGV $$", "signal:SIGSEGV"),
+        ("kill -ABRT $$", "signal:SIGABRT"),
     ];
 
     for (text, expected) in cases {
-        let (spec, _heard) = script(text);
+        let (spec, _heard) = script(&format!("ulimit -c 0; {text}"));
         let mut running = Running::start(&spec).await.expect("a shell starts");
 
-        assert_eq!(running.ended().await, expected, "{text}");
+        assert_eq!(reason_of(running.ended().await), expected, "{text}");
     }
+}
+
+fn reason_of(ended: Result<(), ExitReason>) -> String {
+    ended.err().unwrap_or(ExitReason::Normal).to_string()
+}
+
+/// The name of the variable that tells [`a_program_that_comes_to_a_bad_end`] which one.
+const BAD_END: &str = "OTP_TEST_BAD_END";
+
+/// No test by itself, but the program that others run: it is this very binary.
+#[test]
+#[ignore = "the program of other tests"]
+fn a_program_that_comes_to_a_bad_end() {
+    match std::env::var(BAD_END).as_deref() {
+        Ok("abort") => std::process::abort(),
+        Ok("stack") => drop(deeper(1)),
+        Ok("memory") => drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 30))),
+        _ => {}
+    }
+}
+
+#[expect(unconditional_recursion, reason = "it is to overflow the stack")]
+fn deeper(depth: u64) -> [u64; 64] {
+    let below = std::hint::black_box(deeper(std::hint::black_box(depth + 1)));
+    std::hint::black_box([below[0] + depth; 64])
+}
+
+/// Runs the program above to its end; its reason and what it said last.
+async fn bad_end(which: &str, memory_max: Option<u64>) -> (String, String) {
+    let program = std::env::current_exe().expect("a test has a program");
+    let (said, mut heard) = unbounded_channel();
+    let mut spec = OsProcessSpec::new(program)
+        .args(["--exact", "process::tests::a_program_that_comes_to_a_bad_end"])
+        .args(["--ignored", "--nocapture"])
+        .env(BAD_END, which)
+        .on_line(move |stream, line| {
+            if stream == Stream::Err {
+                drop(said.send(line.to_owned()));
+            }
+        });
+    if let Some(bytes) = memory_max {
+        spec = spec.memory_max(bytes);
+    }
+    let mut running = Running::start(&spec).await.expect("it starts");
+    let reason = reason_of(running.ended().await);
+    let mut words = String::new();
+    while let Ok(line) = heard.try_recv() {
+        words.push_str(&line);
+    }
+    (reason, words)
+}
+
+#[tokio::test]
+async fn an_abort_is_an_ordinary_exit() {
+    let (reason, _) = bad_end("abort", None).await;
+
+    assert_eq!(reason, "signal:SIGABRT");
+}
+
+#[tokio::test]
+async fn a_stack_overflow_is_an_ordinary_exit_that_says_what_it_was() {
+    let (reason, words) = bad_end("stack", None).await;
+
+    assert_eq!(reason, "signal:SIGABRT");
+    assert!(words.contains("overflowed its stack"), "{words}");
+}
+
+#[tokio::test]
+async fn memory_beyond_the_bound_is_an_ordinary_exit_that_says_what_it_was() {
+    let (unbounded, _) = bad_end("memory", None).await;
+    let (reason, words) = bad_end("memory", Some(256 << 20)).await;
+
+    assert_eq!(unbounded, "normal", "there is enough without a bound");
+    assert_eq!(reason, "signal:SIGABRT");
+    assert!(words.contains("memory allocation of 1073741824 bytes failed"), "{words}");
+}
+
+#[tokio::test]
+async fn a_process_hears_us_on_its_standard_input_and_ends_with_us() {
+    let (given, mut taken) = unbounded_channel();
+    let (spec, mut heard) = script("while read line; do echo \"heard $line\"; done; echo alone");
+    let spec = spec.socket(move |ours| drop(given.send(ours)));
+    let mut running = Running::start(&spec).await.expect("a shell starts");
+    let mut ours = taken.recv().await.expect("a start gives a socket");
+
+    ours.write_all(b"one\ntwo\n").await.expect("it listens");
+    drop(ours);
+    let reason = reason_of(running.ended().await);
+
+    assert_eq!(reason, "normal");
+    let lines = [heard.recv().await, heard.recv().await, heard.recv().await].map(Option::unwrap);
+    assert_eq!(lines, ["heard one", "heard two", "alone"]);
+}
+
+#[tokio::test]
+async fn a_grandchild_that_holds_the_output_open_delays_nothing() {
+    let text = "setsid sleep 1000 & echo $!; exit 4";
+    let (spec, mut heard) = script(text);
+    let mut running = Running::start(&spec).await.expect("a shell starts");
+
+    let ended = timeout(SOON, running.ended()).await.expect("the end is not waited for in vain");
+
+    assert_eq!(reason_of(ended), "exit:4");
+    let runaway: i32 = heard.recv().await.unwrap().parse().expect("it printed a number");
+    let pid = rustix::process::Pid::from_raw(runaway).expect("not zero");
+    // It left the group by a session of its own, so nobody but this test ends it.
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it was alive");
 }
 
 #[tokio::test]
@@ -168,7 +278,7 @@ async fn a_process_that_ends_before_it_is_ready_is_quoted() {
 
     let error = Running::start(&spec).await.err().expect("it ends").to_string();
 
-    let said = "/bin/sh ended before it was ready: exit status 7; it said: the lock is taken";
+    let said = "/bin/sh ended before it was ready: exit:7; it said: the lock is taken";
     assert_eq!(error, said);
 }
 
@@ -252,7 +362,7 @@ async fn a_killed_process_is_healed_by_its_supervisor() {
     let second: u32 = heard.recv().await.expect("another one started").parse().expect("a number");
     assert_ne!(first, second);
     let node = server(&root);
-    assert_eq!(node.last_exit, Some(ExitReason::Failed("signal 9".into())));
+    assert_eq!(node.last_exit, Some(ExitReason::Os(OsExit::Signal(9))));
     assert_eq!(node.restarts, 1);
     assert!(!exists(first), "neither alive nor a zombie");
     root.stop().await;
