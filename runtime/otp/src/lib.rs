@@ -47,7 +47,7 @@ pub use actor::{Actor, Context};
 pub use call::{ActorRef, CALL_TIMEOUT, CallError, NoProc, Reply};
 pub use child::{ChildKind, ChildSpec, Restart, Shutdown, WORKER_PATIENCE};
 pub use clock::Clock;
-pub use dynamic::DynamicSupervisor;
+pub use dynamic::{DynamicSupervisor, Starter};
 pub use event::{SupervisionEvent, SupervisionEventKind};
 pub use exit::{ExitReason, StartError};
 pub use futures_util::future::BoxFuture;

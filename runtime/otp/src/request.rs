@@ -146,6 +146,7 @@ type Answer<T> = Reply<Result<T, RequestError>>;
 /// A request in the mailbox of a supervisor.
 pub(crate) enum Request {
     StartChild(Box<ChildSpec>, Answer<Option<Pid>>),
+    StartNumbered(Box<ChildSpec>, Answer<Option<Pid>>),
     StartInstance(String, Answer<Option<Pid>>),
     TerminateChild(ChildName, Answer<()>),
     RestartChild(String, Answer<Option<Pid>>),
@@ -178,6 +179,12 @@ impl SupervisorRef {
     /// Starts a child and lists it as the last one. `None` means that it did not want to start.
     pub async fn start_child(&self, spec: ChildSpec) -> Result<Option<Pid>, RequestError> {
         self.ask(|reply| Request::StartChild(Box::new(spec), reply)).await
+    }
+
+    /// Starts a child like [`SupervisorRef::start_child`] under an id that no other child has: that
+    /// of the specification, followed by a number, as in `task#7`.
+    pub async fn start_numbered(&self, spec: ChildSpec) -> Result<Option<Pid>, RequestError> {
+        self.ask(|reply| Request::StartNumbered(Box::new(spec), reply)).await
     }
 
     /// Starts one more instance of the only specification of a simple `one_for_one` supervisor.

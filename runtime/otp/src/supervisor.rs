@@ -10,17 +10,17 @@
 
 mod mend;
 mod serve;
+mod stop;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::join_all;
 use ractor::ActorProcessingErr;
 use tokio::time::{Instant, timeout};
 
 use crate::actor::start_error;
 use crate::call::ActorRef;
-use crate::child::{Birth, Launch, Shutdown};
+use crate::child::{Birth, Launch};
 use crate::children::{Children, Outage, Seat, Standing};
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation};
@@ -30,6 +30,7 @@ use crate::request::Request;
 use crate::specification::{Dynamic, SupervisorSpec};
 use crate::strategy::Strategy;
 use crate::tree::Tree;
+use stop::{stop_process, stop_together};
 
 /// What arrives in the mailbox of a supervisor.
 pub(crate) enum Message {
@@ -274,16 +275,14 @@ impl Supervisor {
             }
             return;
         }
-        let stops = running.iter().filter_map(|seat| {
+        let processes = running.iter().filter_map(|seat| {
             let child = self.children.get(*seat)?;
             match &child.standing {
-                Standing::Running(incarnation) => {
-                    Some(stop_process(incarnation.clone(), child.spec.shutdown))
-                }
+                Standing::Running(incarnation) => Some((incarnation.clone(), child.spec.shutdown)),
                 _ => None,
             }
         });
-        join_all(stops).await;
+        stop_together(processes.collect()).await;
         for seat in running {
             self.retire(seat);
         }
@@ -310,22 +309,4 @@ impl Drop for Supervisor {
         let orphans = self.starting.iter().cloned().chain(left);
         self.guard.abandon(orphans.filter(|orphan| !orphan.gone().is_raised()).collect());
     }
-}
-
-async fn stop_process(incarnation: Arc<Incarnation>, rule: Shutdown) {
-    let gone = incarnation.gone();
-    if gone.is_raised() {
-        return;
-    }
-    match rule {
-        Shutdown::BrutalKill => incarnation.put_down(),
-        Shutdown::Infinity => incarnation.tell(ExitReason::Shutdown),
-        Shutdown::Timeout(patience) => {
-            incarnation.tell(ExitReason::Shutdown);
-            if timeout(patience, gone.raised()).await.is_err() {
-                incarnation.put_down();
-            }
-        }
-    }
-    gone.raised().await;
 }

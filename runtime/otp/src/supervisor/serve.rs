@@ -17,6 +17,7 @@ impl Supervisor {
     pub(super) async fn serve(&mut self, request: Request) {
         match request {
             Request::StartChild(spec, reply) => reply.send(self.start_child(*spec).await),
+            Request::StartNumbered(spec, reply) => reply.send(self.start_numbered(*spec).await),
             Request::StartInstance(argument, reply) => {
                 reply.send(self.start_instance(&argument).await);
             }
@@ -63,6 +64,13 @@ impl Supervisor {
         self.start_new(spec, id, None).await
     }
 
+    /// Starts a child under an id that no other has, made of the one it has been given.
+    async fn start_numbered(&mut self, mut spec: ChildSpec) -> Answer<Option<Pid>> {
+        self.instances += 1;
+        spec.id = format!("{}#{}", spec.id, self.instances).into();
+        self.start_child(spec).await
+    }
+
     async fn start_instance(&mut self, argument: &str) -> Answer<Option<Pid>> {
         let template = self.template().cloned().ok_or(RequestError::NotFound)?;
         self.instances += 1;
@@ -98,7 +106,8 @@ impl Supervisor {
             ChildName::Id(id) => self.children.seat_of(id),
             ChildName::Process(pid) if self.spec.strategy == Strategy::SimpleOneForOne => {
                 match self.seat_of_process(pid) {
-                    None if !pid.is_alive() => return Ok(()),
+                    // OTP is content with any dead process there; Elixir's dynamic one is not.
+                    None if self.template().is_some() && !pid.is_alive() => return Ok(()),
                     seat => seat,
                 }
             }

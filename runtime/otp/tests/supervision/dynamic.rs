@@ -1,12 +1,18 @@
 //! Children that come and go.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use otp::{
-    ChildSpec, DynamicSupervisor, ExitReason, Process, RequestError, Restart, RunContext,
-    StartError, Strategy, SupervisionEventKind as Kind,
+    ChildCounts, ChildSpec, ChildState, DynamicSupervisor, ExitReason, Intensity, Process,
+    RequestError, Restart, Root, RunContext, Shutdown, StartError, Strategy,
+    SupervisionEventKind as Kind, SupervisorSpec,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::stage::{Ask, Journal, actor, patient, restarted, start, worker};
+use super::stage::{Ask, Journal, SECOND, actor, patient, restarted, slow_worker, start, worker};
 
 /// Cannot be started.
 struct Broken;
@@ -114,12 +120,208 @@ async fn the_children_of_a_dynamic_supervisor_are_stopped_all_at_once() {
         start(patient(Strategy::OneForOne).child(DynamicSupervisor::child("pool", None))).await;
     let pool = DynamicSupervisor::at(root.tree(), "root/pool");
     for name in ["a", "b", "c"] {
-        let second = super::stage::SECOND;
-        pool.start_child(super::stage::slow_worker(&journal, name, second)).await.unwrap();
+        pool.start_child(slow_worker(&journal, name, SECOND)).await.unwrap();
     }
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
 
     root.stop().await;
 
-    assert_eq!(before.elapsed(), super::stage::SECOND);
+    assert_eq!(before.elapsed(), SECOND);
+}
+
+/// A dynamic supervisor that never gives up, in a tree of its own.
+async fn pool(max_children: Option<usize>) -> (Root, DynamicSupervisor) {
+    let spec = SupervisorSpec::dynamic().intensity(Intensity::new(1_000_000, SECOND));
+    let spec = match max_children {
+        Some(limit) => spec.max_children(limit),
+        None => spec,
+    };
+    let root = start(patient(Strategy::OneForOne).child(ChildSpec::supervisor("pool", spec))).await;
+    let pool = DynamicSupervisor::at(root.tree(), "root/pool");
+    (root, pool)
+}
+
+/// Goes on when it is told to stop, and has to be killed.
+struct Stubborn;
+
+impl Process for Stubborn {
+    async fn run(&mut self, _: &RunContext) -> Result<(), ExitReason> {
+        std::future::pending().await
+    }
+}
+
+fn stubborn(shutdown: Shutdown) -> ChildSpec {
+    ChildSpec::process("stubborn", || Stubborn).shutdown(shutdown)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_thousand_children_take_as_long_to_stop_as_the_most_patient_one() {
+    let (root, pool) = pool(None).await;
+    let patience = |seconds| Shutdown::Timeout(Duration::from_secs(seconds));
+    for number in 0..2_000 {
+        let rule = if number % 2 == 0 { patience(2) } else { patience(7) };
+        pool.start_numbered(stubborn(rule)).await.unwrap();
+    }
+    let counted = pool.count_children().await.unwrap();
+    let mut children = pool.which_children().await.unwrap().into_iter().map(|child| child.state);
+    let Some(ChildState::Running(patient)) = children.next() else { panic!("it runs") };
+    let Some(ChildState::Running(impatient)) = children.next() else { panic!("it runs") };
+    let before = Instant::now();
+
+    let ((), (), _) = tokio::join!(
+        async {
+            assert_eq!(impatient.gone().await, ExitReason::Killed);
+            assert_eq!(before.elapsed(), Duration::from_secs(2));
+        },
+        async {
+            assert_eq!(patient.gone().await, ExitReason::Killed);
+        },
+        root.stop(),
+    );
+
+    assert_eq!(before.elapsed(), Duration::from_secs(7));
+    let every = ChildCounts { specs: 2_000, active: 2_000, supervisors: 0, workers: 2_000 };
+    assert_eq!(counted, every);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_without_a_limit_is_waited_for_while_the_others_are_killed_in_time() {
+    let journal = Journal::default();
+    let (root, pool) = pool(None).await;
+    let minute = Duration::from_mins(1);
+    let slow = slow_worker(&journal, "slow", minute).shutdown(Shutdown::Infinity);
+    pool.start_child(slow).await.unwrap();
+    pool.start_child(slow_worker(&journal, "quick", SECOND)).await.unwrap();
+    let stubborn = stubborn(Shutdown::Timeout(SECOND * 3));
+    let stubborn = pool.start_child(stubborn).await.unwrap().unwrap();
+    journal.take();
+    let before = Instant::now();
+
+    let (killed_after, _) = tokio::join!(
+        async {
+            stubborn.gone().await;
+            before.elapsed()
+        },
+        root.stop()
+    );
+
+    assert_eq!((killed_after, before.elapsed()), (SECOND * 3, minute));
+    assert_eq!(journal.take(), ["stop quick shutdown", "stop slow shutdown"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_of_one_specification_share_one_timer_too() {
+    let spec = SupervisorSpec::new(Strategy::SimpleOneForOne)
+        .child(stubborn(Shutdown::Timeout(SECOND * 4)));
+    let root = start(patient(Strategy::OneForOne).child(ChildSpec::supervisor("pool", spec))).await;
+    let pool = root.tree().supervisor("root/pool").unwrap();
+    for _ in 0..100 {
+        pool.start_instance("x").await.unwrap();
+    }
+    let before = Instant::now();
+
+    root.stop().await;
+
+    assert_eq!(before.elapsed(), SECOND * 4);
+}
+
+/// Comes up the first time, and then as it is told.
+struct Fickle(u64, StartError);
+
+impl Process for Fickle {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        if self.0 == 0 { Ok(()) } else { Err(self.1.clone()) }
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        context.stopping().await;
+        Ok(())
+    }
+}
+
+fn fickle(id: &'static str, then: StartError) -> ChildSpec {
+    let starts = Arc::new(AtomicU64::new(0));
+    ChildSpec::process(id, move || Fickle(starts.fetch_add(1, Ordering::Relaxed), then.clone()))
+}
+
+#[tokio::test]
+async fn a_child_that_is_being_restarted_takes_a_place_and_can_be_terminated_by_its_old_process() {
+    let journal = Journal::default();
+    let (_root, pool) = pool(Some(1)).await;
+    let first = fickle("flaky", StartError::failed("never again"));
+    let first = pool.start_child(first).await.unwrap().unwrap();
+
+    first.kill();
+    while pool.which_children().await.unwrap()[0].state != ChildState::Restarting {}
+    let second = pool.start_child(worker(&journal, "second")).await;
+    let terminated = pool.terminate_child(first.clone()).await;
+    let again = pool.terminate_child(first).await;
+    let third = pool.start_child(worker(&journal, "third")).await;
+
+    assert_eq!(second, Err(RequestError::MaxChildren { limit: 1 }));
+    assert_eq!((terminated, again), (Ok(()), Err(RequestError::NotFound)));
+    assert!(third.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_child_that_does_not_want_to_start_is_not_kept_nor_is_one_at_its_restart() {
+    let (root, pool) = pool(None).await;
+    let tree = root.tree();
+    let (unwanted, tired) = (fickle("x", StartError::Ignore), fickle("y", StartError::Ignore));
+    let tired = pool.start_child(tired).await.unwrap().unwrap();
+    let unwanted_one = pool.start_child(unwanted.clone()).await.unwrap().unwrap();
+    pool.terminate_child(unwanted_one).await.unwrap();
+
+    let ignored = pool.start_child(unwanted).await;
+    tired.kill();
+    let mut changes = tree.changes();
+    changes.wait_for(|_| tree.find("root/pool").unwrap().children.is_empty()).await.unwrap();
+
+    assert_eq!(ignored, Ok(None));
+    assert_eq!(pool.which_children().await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_restart_sees_the_extra_value_and_the_arguments_of_the_start() {
+    let (root, pool) = pool(None).await;
+    let mut events = root.tree().subscribe();
+    let journal = Journal::default();
+    let pool =
+        pool.with((journal.clone(), "extra"), |(journal, extra): (Journal, &str), own: u8| {
+            ChildSpec::process("child", move || {
+                journal.note(format!("{extra} {own}"));
+                Stubborn
+            })
+            .shutdown(Shutdown::BrutalKill)
+        });
+
+    let first = pool.start_numbered(1).await.unwrap().unwrap();
+    let second = pool.start_numbered(2).await.unwrap().unwrap();
+    first.kill();
+    restarted(&mut events, first.path()).await;
+
+    assert_eq!((first.path(), second.path()), ("root/pool/child#1", "root/pool/child#2"));
+    assert_eq!(journal.take(), ["extra 1", "extra 2", "extra 1"]);
+}
+
+#[tokio::test]
+async fn a_dynamic_supervisor_gives_up_at_its_fourth_failure_within_five_seconds() {
+    let root =
+        start(patient(Strategy::OneForOne).child(DynamicSupervisor::child("pool", None))).await;
+    let tree = root.tree();
+    let mut events = tree.subscribe();
+    let pool = DynamicSupervisor::at(tree.clone(), "root/pool");
+    let first = stubborn(Shutdown::BrutalKill);
+    pool.start_child(first).await.unwrap();
+
+    for _ in 0..3 {
+        tree.kill("root/pool/stubborn").unwrap();
+        restarted(&mut events, "root/pool/stubborn").await;
+    }
+    tree.kill("root/pool/stubborn").unwrap();
+    restarted(&mut events, "root/pool").await;
+
+    assert_eq!(pool.which_children().await, Ok(Vec::new()));
+    let gave_up = tree.history().iter().any(|event| event.kind == Kind::GaveUp);
+    assert!(gave_up);
 }
