@@ -6,6 +6,7 @@ mod call;
 mod dynamic;
 mod lifecycle;
 mod monitor;
+mod partition;
 mod periodic;
 mod quarantine;
 mod stage;
