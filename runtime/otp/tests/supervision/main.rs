@@ -10,4 +10,5 @@ mod partition;
 mod periodic;
 mod quarantine;
 mod stage;
+mod task;
 mod tree;
