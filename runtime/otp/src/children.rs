@@ -68,13 +68,16 @@ pub(crate) struct Children<P> {
     seats: BTreeMap<Seat, Child<P>>,
     by_id: HashMap<Arc<str>, Seat>,
     next: Seat,
+    /// Where those sit now that had another seat before the order was changed.
+    moved: HashMap<Seat, Seat>,
     /// Instances of one specification, or dynamic: a child that is not running is no child.
     forgets: bool,
 }
 
 impl<P: Clone> Children<P> {
     pub(crate) fn new(forgets: bool) -> Self {
-        Self { seats: BTreeMap::new(), by_id: HashMap::new(), next: 0, forgets }
+        let moved = HashMap::new();
+        Self { seats: BTreeMap::new(), by_id: HashMap::new(), next: 0, moved, forgets }
     }
 
     /// Appends a child behind all others.
@@ -115,6 +118,36 @@ impl<P: Clone> Children<P> {
 
     pub(crate) fn len(&self) -> usize {
         self.seats.len()
+    }
+
+    /// The seat now of the child that once had `seat`.
+    pub(crate) fn seat_now(&self, seat: Seat) -> Seat {
+        self.moved.get(&seat).copied().unwrap_or(seat)
+    }
+
+    /// Puts the children into this order, which names each of them once. If they are not in it
+    /// already, all get new seats, and the old ones lead there.
+    pub(crate) fn arrange(&mut self, order: &[Seat]) {
+        if order.is_sorted() {
+            return;
+        }
+        let mut renamed = HashMap::with_capacity(order.len());
+        for seat in order {
+            if let Some(child) = self.seats.remove(seat) {
+                self.by_id.insert(child.id.clone(), self.next);
+                self.seats.insert(self.next, child);
+                renamed.insert(*seat, self.next);
+                self.next += 1;
+            }
+        }
+        self.moved.retain(|_, now| match renamed.get(now) {
+            Some(later) => {
+                *now = *later;
+                true
+            }
+            None => false,
+        });
+        self.moved.extend(renamed);
     }
 
     /// In start order.
@@ -266,6 +299,29 @@ mod tests {
 
         assert!(!early);
         assert!(late);
+    }
+
+    #[test]
+    fn children_that_are_put_into_another_order_are_still_found_by_their_old_seats() {
+        let mut children = table(&[Restart::Permanent; 3]);
+
+        children.arrange(&[2, 0, 1]);
+        children.arrange(&[children.seat_now(1), children.seat_now(2), children.seat_now(0)]);
+
+        let ids: Vec<_> = children.iter().map(|(_, child)| &*child.id).collect();
+        let found = [0, 1, 2].map(|seat| children.get(children.seat_now(seat)).unwrap().id.clone());
+        assert_eq!(ids, ["1", "2", "0"]);
+        assert_eq!(found.each_ref().map(|id| &**id), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn an_order_that_is_kept_moves_nobody() {
+        let mut children = table(&[Restart::Permanent; 3]);
+
+        children.arrange(&[0, 1, 2]);
+
+        assert_eq!([0, 1, 2].map(|seat| children.seat_now(seat)), [0, 1, 2]);
+        assert!(children.moved.is_empty());
     }
 
     proptest! {

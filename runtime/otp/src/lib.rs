@@ -18,6 +18,7 @@
 
 mod actor;
 mod call;
+mod changes;
 mod child;
 mod children;
 mod clock;
@@ -47,6 +48,7 @@ mod watch;
 
 pub use actor::{Actor, Context};
 pub use call::{ActorRef, CALL_TIMEOUT, CallError, NoProc, Reply};
+pub use changes::{Changes, Flags, Replaced};
 pub use child::{ChildKind, ChildSpec, Restart, Shutdown, WORKER_PATIENCE};
 pub use clock::Clock;
 pub use dynamic::{DynamicSupervisor, Starter};

@@ -8,10 +8,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{ActorRef, CallError, Reply};
+use crate::changes::Changes;
 use crate::child::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::exit::{ExitReason, StartError};
 use crate::incarnation::Pid;
-use crate::specification::SpecError;
+use crate::specification::{SpecError, SupervisorSpec};
 use crate::supervisor::Message;
 
 /// Why a supervisor does not do what it was asked.
@@ -156,6 +157,7 @@ pub(crate) enum Request {
     GetChildspec(ChildName, Answer<ChildDescription>),
     Suspend(Suspension, Answer<()>),
     LiftQuarantine(String),
+    Reconfigure(Box<SupervisorSpec>, Answer<Changes>),
 }
 
 pub(crate) type Suspension = tokio::sync::oneshot::Receiver<std::convert::Infallible>;
@@ -229,6 +231,26 @@ impl SupervisorRef {
     ) -> Result<ChildDescription, RequestError> {
         let child = child.into();
         self.ask(|reply| Request::GetChildspec(child, reply)).await
+    }
+
+    /// Gives the supervisor another specification while it runs, as OTP's `code_change` does.
+    ///
+    /// The flags are replaced and hold from the next exit on; restarts already counted still count.
+    /// A child that `spec` names is given its new specification and keeps its process; what is new
+    /// is listed without being started; what `spec` does not name stays, behind the others. Nothing
+    /// is started, stopped or restarted. Under a simple `one_for_one` supervisor all instances go by
+    /// the new specification from now on, and under a dynamic one each child keeps its own.
+    ///
+    /// A later incarnation of the supervisor is again made as its own child specification says; one
+    /// that should outlast it belongs there too (see [`ChildSpec::supervisor_from`]).
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Refused`] when `spec` contradicts itself, or would make another kind of
+    /// supervisor of this one; then nothing is changed.
+    #[doc(alias = "code_change")]
+    pub async fn reconfigure(&self, spec: SupervisorSpec) -> Result<Changes, RequestError> {
+        self.ask(|reply| Request::Reconfigure(Box::new(spec), reply)).await
     }
 
     /// Lets everything that happens to the supervisor wait until the answer is dropped.

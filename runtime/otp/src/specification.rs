@@ -169,6 +169,10 @@ pub enum SpecError {
         /// How many there are.
         children: usize,
     },
+    /// A running supervisor whose children are listed, instances of one specification, or brought
+    /// along one by one, is to become one of another of these kinds.
+    #[error("a running supervisor cannot change between listed and dynamic children")]
+    OtherKindOfSupervisor,
 }
 
 impl SpecError {
@@ -180,7 +184,7 @@ impl SpecError {
                 "start_spec"
             }
             Self::InvalidPeriod => "supervisor_data",
-            Self::BadStartSpec { .. } => "bad_start_spec",
+            Self::BadStartSpec { .. } | Self::OtherKindOfSupervisor => "bad_start_spec",
         }
     }
 
@@ -193,6 +197,7 @@ impl SpecError {
             Self::InvalidId { .. } => "invalid_child_id",
             Self::InvalidPeriod => "invalid_period",
             Self::BadStartSpec { .. } => "bad_start_spec",
+            Self::OtherKindOfSupervisor => "other_kind_of_supervisor",
         }
     }
 }

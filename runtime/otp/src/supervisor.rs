@@ -9,6 +9,7 @@
 //! **Invariant:** one message at a time; whatever is awaited here, requests wait meanwhile.
 
 mod mend;
+mod reconfigure;
 mod serve;
 mod stop;
 
@@ -135,9 +136,13 @@ impl ractor::Actor for Host {
 impl Supervisor {
     async fn take(&mut self, message: Message) -> Flow {
         match message {
-            Message::Exited(seat, incarnation) => self.exited(seat, &incarnation).await,
-            Message::Retry(seat) => self.retry(seat).await,
-            Message::QuarantineOver(seat, ticket) => self.quarantine_over(seat, ticket).await,
+            Message::Exited(seat, incarnation) => {
+                self.exited(self.children.seat_now(seat), &incarnation).await
+            }
+            Message::Retry(seat) => self.retry(self.children.seat_now(seat)).await,
+            Message::QuarantineOver(seat, ticket) => {
+                self.quarantine_over(self.children.seat_now(seat), ticket).await
+            }
             Message::Stop(reason) => Flow::Exit(reason),
             Message::Request(request) => {
                 self.serve(request).await;

@@ -217,7 +217,12 @@ impl Supervisor {
                 }
             }
             Ok(None) => {}
-            Err(_) => self.quarantine(seat),
+            Err(_) => {
+                // A supervisor that was reconfigured meanwhile may quarantine nothing any more.
+                if let Some(outage) = outage {
+                    self.not_up(seat, &outage);
+                }
+            }
         }
     }
 }

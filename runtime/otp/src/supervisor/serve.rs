@@ -35,6 +35,7 @@ impl Supervisor {
                 let _ = resumed.await;
             }
             Request::LiftQuarantine(id) => self.lift(&id).await,
+            Request::Reconfigure(spec, reply) => reply.send(self.reconfigure(*spec)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What processes and supervisors write into the tree.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,30 @@ impl Tree {
         let before = std::mem::take(&mut record.children);
         for child in before.into_values().filter(|child| !keep.contains(child)) {
             forget(&mut book.nodes, &child);
+        }
+        drop(book);
+        self.moved();
+    }
+
+    /// Describes a supervisor and its children by what they are from now on. What it has counted
+    /// and what runs stays.
+    pub(crate) fn describe_anew<'a>(
+        &self,
+        path: &str,
+        spec: &SupervisorSpec,
+        children: impl Iterator<Item = (u64, &'a Arc<str>, &'a ChildSpec)>,
+    ) {
+        let mut book = self.book();
+        let mut listed = BTreeMap::new();
+        for (seat, path, spec) in children {
+            book.nodes.entry(path.clone()).or_insert_with(|| Record::new(path)).describe(spec);
+            listed.insert(seat, path.clone());
+        }
+        if let Some(record) = book.nodes.get_mut(path) {
+            record.children = listed;
+            if let Some((strategy, intensity, _)) = &mut record.supervises {
+                (*strategy, *intensity) = (spec.strategy, spec.intensity);
+            }
         }
         drop(book);
         self.moved();

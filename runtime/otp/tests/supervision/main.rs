@@ -9,6 +9,7 @@ mod monitor;
 mod partition;
 mod periodic;
 mod quarantine;
+mod reconfigure;
 mod stage;
 mod task;
 mod tree;
