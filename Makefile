@@ -1,12 +1,12 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench assets clean
+.PHONY: help install run test check bench bench-otp assets clean
 
 CARGO ?= cargo
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Install what running needs and this machine lacks
 	@scripts/install.sh run
@@ -24,6 +24,9 @@ check: ## Format, lints, documentation and dependencies, as the gate sees them
 bench: ## Measure the limits the platform holds
 	@scripts/install.sh run
 	$(CARGO) bench --locked -p benches
+
+bench-otp: ## Measure supervision against Erlang; QUICK=1 takes under a minute and writes no page
+	@QUICK=$(QUICK) scripts/bench-otp.sh
 
 assets: ## Rebuild the console's style sheet and script
 	@scripts/assets.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks, from the packages of Debian or Ubuntu, and says what it does.
 #
-#   install.sh run     what `make run` needs: a PostgreSQL server, a C compiler
-#   install.sh test    the above, and what tests use: a browser, Node, Erlang, promtool
+#   install.sh run        what `make run` needs: a PostgreSQL server, a C compiler
+#   install.sh test       the above, and what tests use: a browser, Node, Erlang, promtool
+#   install.sh bench-otp  what `make bench-otp` needs: Erlang, a C compiler
 #
 # Run it as often as you like: what is there is left alone. The Rust toolchain is not installed here;
 # the README says where it is from.
@@ -35,17 +36,20 @@ if ! have cargo; then
     exit 1
 fi
 
-if [ -z "${DATABASE_URL:-}" ] || [ "$purpose" = test ]; then
+if [ "$purpose" = test ] || { [ "$purpose" = run ] && [ -z "${DATABASE_URL:-}" ]; }; then
     need postgresql have_server
 fi
 need build-essential have cc
+
+if [ "$purpose" != run ]; then
+    need erlang-base have erl
+fi
 
 if [ "$purpose" = test ]; then
     need chromium have chromium
     need chromium-driver have chromedriver
     need nodejs have node
     need npm have npm
-    need erlang-base have erl
     need python3-venv have python3
     need curl have curl
 fi
