@@ -26,6 +26,7 @@ pub mod config;
 pub mod dynamic;
 mod event;
 mod exit;
+mod group;
 mod incarnation;
 mod intensity;
 mod monitor;
@@ -35,6 +36,7 @@ mod partition;
 mod periodic;
 pub mod process;
 mod quarantine;
+mod registry;
 mod request;
 mod root;
 mod run;
@@ -55,6 +57,7 @@ pub use dynamic::{DynamicSupervisor, Starter};
 pub use event::{SupervisionEvent, SupervisionEventKind};
 pub use exit::{ExitReason, StartError};
 pub use futures_util::future::BoxFuture;
+pub use group::{GroupEvent, GroupMonitor, Groups, Member};
 pub use incarnation::Pid;
 pub use intensity::{Intensity, Verdict, Window};
 pub use monitor::{Down, DownReason, Monitor, MonitorId, MonitorRef};
@@ -64,6 +67,7 @@ pub use partition::{PartitionKey, PartitionSupervisor, Partitions};
 pub use periodic::PeriodicContext;
 pub use process::OsExit;
 pub use quarantine::QuarantineSchedule;
+pub use registry::{LISTENER_BACKLOG, Listener, RegisterError, Registry, RegistryEvent, Via};
 pub use request::{
     ChildCounts, ChildDescription, ChildEntry, ChildName, ChildState, RequestError, SupervisorRef,
     Suspended,

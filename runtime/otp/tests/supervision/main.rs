@@ -4,12 +4,14 @@
 
 mod call;
 mod dynamic;
+mod group;
 mod lifecycle;
 mod monitor;
 mod partition;
 mod periodic;
 mod quarantine;
 mod reconfigure;
+mod registry;
 mod stage;
 mod task;
 mod tree;
