@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, SpawnErr};
+use ractor::{ActorCell, ActorProcessingErr, SpawnErr};
 
 use crate::call::ActorRef;
 use crate::child::{Birth, Launch};
 use crate::clock::Clock;
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation, Pid};
+use crate::inside::System;
+use crate::mailbox::{Bounded, Delivery};
 use crate::monitor::{self, Down, MonitorRef};
 use crate::timer::Timer;
 use crate::tree::Tree;
@@ -92,6 +94,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Sends a message to itself later; dropping the timer, or the end of the actor, cancels it.
+    ///
+    /// A bounded mailbox that is full then loses it, and counts it as lost.
     pub fn send_after(&self, delay: Duration, message: M) -> Timer {
         let myself = self.myself();
         Timer::after(delay, self.incarnation.clone(), move || {
@@ -111,6 +115,21 @@ impl<M: Send + 'static> Context<M> {
         monitor::set(target, Some(&self.pid()), move |down| {
             // An actor that died meanwhile needs no message.
             let _ = myself.cast(message(down));
+        })
+    }
+
+    /// Sends itself what `message` makes every `period`, for the first time when one has passed;
+    /// dropping the timer, or the end of the actor, ends it. A period is at least 1 ms, and beats
+    /// that could not be kept are left out.
+    pub fn send_every(
+        &self,
+        period: Duration,
+        mut message: impl FnMut() -> M + Send + 'static,
+    ) -> Timer {
+        let myself = self.myself();
+        Timer::every(period, self.incarnation.clone(), move || {
+            // An actor that died meanwhile needs no message.
+            let _ = myself.cast(message());
         })
     }
 }
@@ -161,19 +180,21 @@ struct State<A: Actor> {
 }
 
 impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F> {
-    type Msg = A::Message;
+    type Msg = Delivery<A::Message>;
     type State = State<A>;
     type Arguments = (Arc<F>, Birth);
 
     async fn pre_start(
         &self,
-        myself: ractor::ActorRef<A::Message>,
+        myself: ractor::ActorRef<Self::Msg>,
         (make, birth): Self::Arguments,
     ) -> Result<State<A>, ActorProcessingErr> {
         let incarnation = birth.incarnation;
         let mut guard = ExitGuard::new(incarnation.clone());
-        incarnation.occupy(myself.get_cell());
-        let context = Context { myself: ActorRef::new(myself, incarnation.clone()), incarnation };
+        incarnation.occupy(myself.get_cell(), Some(wake::<A::Message>));
+        let bounded = bounded(&incarnation);
+        let myself = ActorRef::new(myself, incarnation.clone(), bounded);
+        let context = Context { myself, incarnation };
         let actor = caught(async {
             let mut actor = make();
             actor.init(&context).await?;
@@ -181,16 +202,40 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         })
         .await
         .map_err(StartError::Panicked)??;
+        context.incarnation.leave();
         guard.up(Box::new(context.myself()), birth.cause);
         Ok(State { actor, context, leaving: None, guard })
     }
 
-    async fn handle(
+    async fn post_start(
         &self,
-        myself: ractor::ActorRef<A::Message>,
-        message: A::Message,
+        _: ractor::ActorRef<Self::Msg>,
         state: &mut State<A>,
     ) -> Result<(), ActorProcessingErr> {
+        state.context.incarnation.run_here();
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ractor::ActorRef<Self::Msg>,
+        delivery: Self::Msg,
+        state: &mut State<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        let message = match delivery {
+            Delivery::Message(message) => message,
+            Delivery::Queued => match state.context.myself.take() {
+                Some(message) => message,
+                None => return Ok(()),
+            },
+            Delivery::System => {
+                state.attend();
+                return Ok(());
+            }
+        };
+        if let Some(inside) = state.context.incarnation.inside() {
+            inside.go_on();
+        }
         let outcome = caught(state.actor.handle(message, &state.context)).await;
         state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
         let reason = match outcome {
@@ -205,7 +250,7 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
 
     async fn post_stop(
         &self,
-        _: ractor::ActorRef<A::Message>,
+        _: ractor::ActorRef<Self::Msg>,
         state: &mut State<A>,
     ) -> Result<(), ActorProcessingErr> {
         let told = || state.context.incarnation.told().cloned();
@@ -214,4 +259,28 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         Ok(())
     }
+}
+
+impl<A: Actor> State<A> {
+    /// Does what is wanted by those who look inside.
+    fn attend(&mut self) {
+        while let Some(system) = self.context.incarnation.open().next() {
+            match system {
+                System::Pass(reply) => reply.send(()),
+            }
+        }
+    }
+}
+
+/// Puts the token into the mailbox of an actor that makes it look at what is wanted of it.
+fn wake<M: Send + 'static>(cell: &ActorCell) -> bool {
+    cell.send_message(Delivery::<M>::System).is_ok()
+}
+
+/// The bounded mailbox that a specification asks for.
+fn bounded<M: Send + 'static>(incarnation: &Incarnation) -> Option<Arc<Bounded<M>>> {
+    let inside = incarnation.inside()?;
+    let bounded = Arc::new(Bounded::new(inside.mailbox())?);
+    inside.show_queue(bounded.clone());
+    Some(bounded)
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::actor::{self, Actor};
 use crate::exit::{ExitReason, StartError};
 use crate::incarnation::Incarnation;
+use crate::mailbox::Mailbox;
 use crate::nudge::Nudge;
 use crate::periodic::{self, PeriodicContext};
 use crate::run::{self, Process, RunContext};
@@ -236,6 +237,20 @@ impl ChildSpec {
     #[must_use]
     pub const fn start_within(mut self, limit: Duration) -> Self {
         self.start_within = Some(limit);
+        self
+    }
+
+    /// How many messages may wait for it; as many as there are unless said otherwise.
+    ///
+    /// This concerns a child with a mailbox, made by [`ChildSpec::worker`]. A supervisor takes
+    /// every exit and every request, and other children have no mailbox.
+    #[must_use]
+    pub fn mailbox(mut self, mailbox: Mailbox) -> Self {
+        let launch = self.launch;
+        self.launch = Arc::new(move |birth| {
+            birth.incarnation.open().set_mailbox(mailbox);
+            launch(birth)
+        });
         self
     }
 

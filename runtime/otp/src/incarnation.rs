@@ -18,8 +18,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::call::Question;
 use crate::child::ChildKind;
 use crate::exit::ExitReason;
+use crate::inside::{Inside, System};
+use crate::mailbox::MailboxReport;
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
@@ -75,14 +78,30 @@ pub(crate) struct Incarnation {
     seat: u64,
     parent: Option<ractor::ActorRef<Message>>,
     number: AtomicU64,
-    cell: OnceLock<ActorCell>,
+    body: OnceLock<Body>,
+    /// The tokio task that runs the process: its starter's, later its own.
+    task: AtomicU64,
     told: OnceLock<ExitReason>,
     stopping: Signal,
     death: OnceLock<Death>,
     gone: Signal,
     watches: Watches,
     backlog: AtomicU64,
+    inside: OnceLock<Box<Inside>>,
 }
+
+/// The ractor actor that lives a life.
+struct Body {
+    cell: ActorCell,
+    /// Makes it look at what is wanted of it; a process without a mailbox never does.
+    wake: Option<Wake>,
+}
+
+/// Puts the token for [`System`] into a mailbox, whatever its messages are.
+pub(crate) type Wake = fn(&ActorCell) -> bool;
+
+/// What [`Incarnation::task`] says of work that no task of tokio's runs.
+const NO_TASK: u64 = u64::MAX;
 
 impl Incarnation {
     pub(crate) fn new(
@@ -101,21 +120,76 @@ impl Incarnation {
             seat,
             parent,
             number: AtomicU64::new(0),
-            cell: OnceLock::new(),
+            body: OnceLock::new(),
+            task: AtomicU64::new(0),
             told: OnceLock::new(),
             stopping: Signal::default(),
             death: OnceLock::new(),
             gone: Signal::default(),
             watches: Watches::default(),
             backlog: AtomicU64::new(0),
+            inside: OnceLock::new(),
         })
     }
 
     /// The ractor actor that lives this life, known from the beginning of its start.
-    pub(crate) fn occupy(&self, cell: ActorCell) {
+    pub(crate) fn occupy(&self, cell: ActorCell, wake: Option<Wake>) {
         // A second actor in one incarnation cannot be: a launch spawns exactly one.
-        let _ = self.cell.set(cell);
+        let _ = self.body.set(Body { cell, wake });
+        self.run_here();
         self.tree.starting(self);
+    }
+
+    /// Notes the task that calls this as the one that runs the process.
+    pub(crate) fn run_here(&self) {
+        self.task.store(task_number(), Ordering::Relaxed);
+    }
+
+    /// Notes that the task that called [`Incarnation::run_here`] is done with the process.
+    pub(crate) fn leave(&self) {
+        self.task.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether whoever calls this is run by the task of the process: it cannot wait for it.
+    pub(crate) fn is_running_here(&self) -> bool {
+        self.task.load(Ordering::Relaxed) == task_number()
+    }
+
+    /// What is kept for those who look inside, if anybody ever did.
+    pub(crate) fn inside(&self) -> Option<&Inside> {
+        self.inside.get().map(|inside| &**inside)
+    }
+
+    /// What is kept for those who look inside, from now on.
+    pub(crate) fn open(&self) -> &Inside {
+        self.inside.get_or_init(Box::default)
+    }
+
+    /// Wants something of the process, which it does behind what waits in its mailbox, or at once
+    /// when it is suspended. `false`: it is dead, or has no mailbox.
+    pub(crate) fn want(&self, system: System) -> bool {
+        let Some(Body { cell, wake: Some(wake) }) = self.body.get() else {
+            return false;
+        };
+        self.open().want(system);
+        wake(cell)
+    }
+
+    /// Waits until the process has left behind what it is doing. One that dies never does.
+    pub(crate) async fn passed(self: &Arc<Self>) {
+        let (reply, question) = Question::<()>::to(self);
+        if !self.want(System::Pass(reply)) || question.received().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn mailbox(&self) -> MailboxReport {
+        let length = self.backlog.load(Ordering::Relaxed);
+        let mut report = MailboxReport { length, ..MailboxReport::default() };
+        if let Some(queue) = self.inside().and_then(Inside::queue) {
+            queue.describe(&mut report);
+        }
+        report
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -173,7 +247,7 @@ impl Incarnation {
         let _ = self.told.set(reason.clone());
         self.tree.moved();
         self.stopping.raise();
-        let Some(cell) = self.cell.get() else { return };
+        let Some(Body { cell, .. }) = self.body.get() else { return };
         match self.kind {
             // Told in its mailbox, behind what is queued there, as OTP does. A message that
             // cannot be sent means that it is dead already.
@@ -192,10 +266,34 @@ impl Incarnation {
 
     /// Kills the process: it ends at its next await, without any code of its own.
     pub(crate) fn kill(&self) {
-        if let Some(cell) = self.cell.get() {
+        if let Some(Body { cell, .. }) = self.body.get() {
             cell.kill();
         }
     }
+}
+
+/// The number of the task that calls this.
+fn task_number() -> u64 {
+    /// Tokio shows the number of a task only to a hasher.
+    struct Seen(u64);
+
+    impl Hasher for Seen {
+        fn write(&mut self, _: &[u8]) {}
+
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    tokio::task::try_id().map_or(NO_TASK, |id| {
+        let mut seen = Seen(NO_TASK);
+        id.hash(&mut seen);
+        seen.0
+    })
 }
 
 /// A reference to one incarnation of a process; after its death it refers to nothing else.
@@ -236,6 +334,12 @@ impl Pid {
     /// Kills it: it ends at its next await, without any code of its own.
     pub fn kill(&self) {
         self.0.kill();
+    }
+
+    /// What its mailbox looks like: how full it is, since when, and how much it has lost.
+    #[must_use]
+    pub fn mailbox(&self) -> MailboxReport {
+        self.0.mailbox()
     }
 }
 
@@ -306,6 +410,9 @@ impl Drop for ExitGuard {
             let death = Death { reason, at: Instant::now(), sequence, gave_up: self.gave_up };
             // Set only here, and a guard is dropped once.
             let _ = incarnation.death.set(death);
+        }
+        if let Some(inside) = incarnation.inside() {
+            inside.end();
         }
         incarnation.watches.end(&incarnation.reason());
         let farewell = Farewell { incarnation, is_up: self.is_up };

@@ -65,7 +65,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::call::{ActorRef, CallError, NoProc, Reply};
+use crate::call::{ActorRef, CallError, CastError, Reply};
 use crate::child::ChildSpec;
 use crate::incarnation::Pid;
 use crate::intensity::Intensity;
@@ -266,13 +266,13 @@ impl Partitions {
     ///
     /// # Errors
     ///
-    /// [`NoProc`] while that copy is down or being restarted.
+    /// Those of [`ActorRef::cast`]; [`CastError::NoProc`] while that copy is down or being restarted.
     pub fn cast<M: Send + 'static>(
         &self,
         key: impl Into<PartitionKey>,
         message: M,
-    ) -> Result<(), NoProc> {
-        self.actor_for(key).ok_or(NoProc)?.cast(message)
+    ) -> Result<(), CastError> {
+        self.actor_for(key).ok_or(CastError::NoProc)?.cast(message)
     }
 
     /// Asks the copy that a key leads to and waits for the answer, at most for `within`.

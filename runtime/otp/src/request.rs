@@ -4,14 +4,16 @@
 //! at a time, and have no timeout: an answer that comes late is still the truth, a timeout is not.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{ActorRef, CallError, Reply};
+use crate::call::{CallError, Question, Reply};
 use crate::changes::Changes;
 use crate::child::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::exit::{ExitReason, StartError};
-use crate::incarnation::Pid;
+use crate::incarnation::{Incarnation, Pid};
 use crate::specification::{SpecError, SupervisorSpec};
 use crate::supervisor::Message;
 
@@ -21,6 +23,10 @@ pub enum RequestError {
     /// It is dead.
     #[error("no such supervisor")]
     NoProc,
+    /// The request comes from what the supervisor itself is doing, from the start of a child for
+    /// example, and could never be served while that waits.
+    #[error("a supervisor cannot wait for itself")]
+    CallingSelf,
     /// It died before it answered.
     #[error("the supervisor ended before it answered: {0}")]
     Exited(ExitReason),
@@ -171,11 +177,17 @@ pub struct Suspended {
 
 /// A reference to one incarnation of a supervisor.
 #[derive(Clone)]
-pub struct SupervisorRef(ActorRef<Message>);
+pub struct SupervisorRef {
+    inner: ractor::ActorRef<Message>,
+    incarnation: Arc<Incarnation>,
+}
 
 impl SupervisorRef {
-    pub(crate) const fn new(actor: ActorRef<Message>) -> Self {
-        Self(actor)
+    pub(crate) const fn new(
+        inner: ractor::ActorRef<Message>,
+        incarnation: Arc<Incarnation>,
+    ) -> Self {
+        Self { inner, incarnation }
     }
 
     /// Starts a child and lists it as the last one. `None` means that it did not want to start.
@@ -263,29 +275,41 @@ impl SupervisorRef {
     /// The process of the supervisor.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.0.pid()
+        Pid(self.incarnation.clone())
     }
 
     pub(crate) fn lift(&self, id: &str) -> Result<(), RequestError> {
-        let request = Request::LiftQuarantine(id.to_owned());
-        self.0.cast(Message::Request(request)).map_err(|_| RequestError::NoProc)
+        self.cast(Request::LiftQuarantine(id.to_owned()))
+    }
+
+    fn cast(&self, request: Request) -> Result<(), RequestError> {
+        self.incarnation.backlog().fetch_add(1, Ordering::Relaxed);
+        self.inner.cast(Message::Request(request)).map_err(|_| {
+            self.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
+            RequestError::NoProc
+        })
     }
 
     async fn ask<T: Send>(
         &self,
         request: impl FnOnce(Answer<T>) -> Request + Send,
     ) -> Result<T, RequestError> {
-        let question = self.0.ask(|reply| Message::Request(request(reply)));
-        match question.map_err(|_| RequestError::NoProc)?.answer().await {
+        if self.incarnation.is_running_here() {
+            return Err(RequestError::CallingSelf);
+        }
+        let (reply, question) = Question::to(&self.incarnation);
+        self.cast(request(reply))?;
+        match question.answer().await {
             Ok(answer) => answer,
             Err(CallError::Exited(reason)) => Err(RequestError::Exited(reason)),
-            Err(CallError::NoProc | CallError::Timeout { .. }) => Err(RequestError::NoProc),
+            // Requests are neither dropped nor limited in time, so nothing else is left.
+            Err(_) => Err(RequestError::NoProc),
         }
     }
 }
 
 impl fmt::Debug for SupervisorRef {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        self.pid().fmt(formatter)
     }
 }

@@ -139,7 +139,7 @@ impl<P: Process, F: Fn() -> P + Send + Sync + 'static> ractor::Actor for Host<P,
     ) -> Result<State<P>, ActorProcessingErr> {
         let incarnation = birth.incarnation;
         let mut guard = ExitGuard::new(incarnation.clone());
-        incarnation.occupy(myself.get_cell());
+        incarnation.occupy(myself.get_cell(), None);
         let context = RunContext { incarnation };
         let process = caught(async {
             let mut process = make();

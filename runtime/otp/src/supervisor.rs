@@ -16,18 +16,17 @@ mod stop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ractor::ActorProcessingErr;
+use ractor::{ActorCell, ActorProcessingErr};
 use tokio::time::{Instant, timeout};
 
 use crate::actor::start_error;
-use crate::call::ActorRef;
 use crate::child::{Birth, Launch};
 use crate::children::{Children, Outage, Seat, Standing};
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation};
 use crate::intensity::Window;
 use crate::node::Status;
-use crate::request::Request;
+use crate::request::{Request, SupervisorRef};
 use crate::specification::{Dynamic, SupervisorSpec};
 use crate::strategy::Strategy;
 use crate::tree::Tree;
@@ -44,6 +43,13 @@ pub(crate) enum Message {
     /// The parent wants the supervisor to stop.
     Stop(ExitReason),
     Request(Request),
+    /// Somebody who looks inside the supervisor wants something of it.
+    System,
+}
+
+/// Puts the token into the mailbox of a supervisor that makes it look at what is wanted of it.
+fn wake(cell: &ActorCell) -> bool {
+    cell.send_message(Message::System).is_ok()
 }
 
 /// Whether the supervisor goes on after a message.
@@ -95,9 +101,9 @@ impl ractor::Actor for Host {
     ) -> Result<Supervisor, ActorProcessingErr> {
         let me = birth.incarnation;
         let mut guard = ExitGuard::new(me.clone());
-        me.occupy(myself.get_cell());
+        me.occupy(myself.get_cell(), Some(wake));
         let spec = caught(async { make() }).await.map_err(StartError::Panicked)??;
-        guard.up(Box::new(ActorRef::new(myself.clone(), me.clone())), birth.cause);
+        guard.up(Box::new(SupervisorRef::new(myself.clone(), me.clone())), birth.cause);
         if let Err(error) = spec.check() {
             guard.record(ExitReason::failed(error.place()));
             return Err(StartError::Refused(error).into());
@@ -114,7 +120,17 @@ impl ractor::Actor for Host {
             guard,
         };
         Box::pin(supervisor.start_all(birth.cause)).await?;
+        supervisor.me.leave();
         Ok(supervisor)
+    }
+
+    async fn post_start(
+        &self,
+        _: ractor::ActorRef<Message>,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), ActorProcessingErr> {
+        supervisor.me.run_here();
+        Ok(())
     }
 
     async fn handle(
@@ -146,6 +162,10 @@ impl Supervisor {
             Message::Stop(reason) => Flow::Exit(reason),
             Message::Request(request) => {
                 self.serve(request).await;
+                Flow::Continue
+            }
+            Message::System => {
+                self.attend();
                 Flow::Continue
             }
         }

@@ -172,8 +172,9 @@ impl Tree {
     /// The supervisor that lives at `path`, if it is up.
     #[must_use]
     pub fn supervisor(&self, path: &str) -> Option<SupervisorRef> {
-        let actor = self.whereis(path)?;
-        Some(SupervisorRef::new(actor))
+        let book = self.book();
+        let reference = book.nodes.get(path)?.reference.as_ref()?;
+        reference.downcast_ref::<SupervisorRef>().cloned()
     }
 
     /// Kills what lives at `path`: it ends at its next await, without any code of its own.

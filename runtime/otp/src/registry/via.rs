@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{RegisterError, Registry};
 use crate::actor::Context;
-use crate::call::{ActorRef, CallError, NoProc, Reply};
+use crate::call::{ActorRef, CallError, CastError, Reply};
 
 /// Whoever has a name in a registry at the moment of each message; it follows restarts.
 pub struct Via<K: Eq + Hash + Clone, M> {
@@ -43,8 +43,8 @@ where
     }
 
     /// Puts a message into the mailbox of whoever has the name, and waits for nothing.
-    pub fn cast(&self, message: M) -> Result<(), NoProc> {
-        self.actor().ok_or(NoProc)?.cast(message)
+    pub fn cast(&self, message: M) -> Result<(), CastError> {
+        self.actor().ok_or(CastError::NoProc)?.cast(message)
     }
 
     /// Asks whoever has the name and waits for the answer, at most for `within`.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use otp::{
-    CallError, ChildSpec, Clock, DynamicSupervisor, Intensity, NoProc, PartitionKey,
+    CallError, CastError, ChildSpec, Clock, DynamicSupervisor, Intensity, PartitionKey,
     PartitionSupervisor, Partitions, RequestError, Root, Strategy,
 };
 
@@ -87,7 +87,7 @@ async fn a_copy_that_is_down_is_no_process_while_the_others_answer() {
     root.tree().supervisor("root/copies").unwrap().terminate_child("1").await.unwrap();
 
     assert_eq!(copies.pid_for(1), None);
-    assert_eq!(copies.cast(1, Ask::Panic("nobody hears")), Err(NoProc));
+    assert_eq!(copies.cast(1, Ask::Panic("nobody hears")), Err(CastError::NoProc));
     assert_eq!(copies.call(1, Ask::Count, SECOND).await, Err(CallError::NoProc));
     assert_eq!(copies.call(0, Ask::Count, SECOND).await, Ok(1));
     assert_eq!(copies.which()[1], None);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use otp::{
     Actor, ActorRef, CallError, ChildSpec, Clock, Context, DynamicSupervisor, ExitReason,
-    Intensity, LISTENER_BACKLOG, NoProc, Pid, RegisterError, Registry, RegistryEvent, Reply, Root,
+    Intensity, LISTENER_BACKLOG, Pid, RegisterError, Registry, RegistryEvent, Reply, Root,
     StartError, Strategy, SupervisorSpec,
 };
 use tokio::sync::broadcast::error::RecvError;
@@ -221,7 +221,7 @@ fn a_registry_keeps_notes_about_itself() {
 async fn a_cast_to_a_name_nobody_has_is_refused() {
     let registry = Registry::<&str, ActorRef<()>>::unique();
 
-    assert_eq!(registry.via("nobody").cast(()), Err(NoProc));
+    assert_eq!(registry.via("nobody").cast(()), Err(otp::CastError::NoProc));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

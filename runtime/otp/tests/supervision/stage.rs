@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use otp::{
-    Actor, ActorRef, ChildSpec, Clock, Context, ExitReason, Intensity, Reply, Root, StartError,
-    Strategy, SupervisionEvent, SupervisionEventKind as Kind, SupervisorSpec, Tree,
+    Actor, ActorRef, CallError, ChildSpec, Clock, Context, ExitReason, Intensity, Reply, Root,
+    StartError, Strategy, SupervisionEvent, SupervisionEventKind as Kind, SupervisorSpec, Tree,
 };
 use tokio::sync::{broadcast, oneshot};
 
@@ -29,12 +29,18 @@ impl Journal {
 pub enum Ask {
     /// How many times it has been asked.
     Count(Reply<u64>),
+    /// Write this down.
+    Note(u32),
     Panic(&'static str),
     End(ExitReason),
     /// Handle this message until the sender is dropped.
     Busy(oneshot::Sender<()>, oneshot::Receiver<()>),
     /// Never answer, but go on.
     Forget(Reply<u64>),
+    /// Let somebody else answer.
+    Delegate(Reply<u64>, oneshot::Sender<Reply<u64>>),
+    /// Pass the question on to this actor, which may be itself, and say what it answered.
+    Pass(ActorRef<Ask>, Reply<Result<u64, CallError>>),
 }
 
 pub struct Worker {
@@ -56,6 +62,7 @@ impl Actor for Worker {
         self.count += 1;
         match message {
             Ask::Count(reply) => reply.send(self.count),
+            Ask::Note(number) => self.journal.note(number.to_string()),
             // Panics like `panic!`, without a line in the log for each planned panic.
             Ask::Panic(text) => std::panic::resume_unwind(Box::new(text)),
             Ask::End(reason) => return Err(reason),
@@ -64,6 +71,8 @@ impl Actor for Worker {
                 let _ = done.await;
             }
             Ask::Forget(reply) => drop(reply),
+            Ask::Delegate(reply, other) => other.send(reply).unwrap(),
+            Ask::Pass(other, reply) => reply.send(other.request(Ask::Count).await),
         }
         Ok(())
     }
@@ -116,6 +125,15 @@ pub async fn event(
             return event;
         }
     }
+}
+
+/// Keeps the actor busy until the sender is dropped.
+pub async fn occupy(actor: &ActorRef<Ask>) -> oneshot::Sender<()> {
+    let (entered, was_entered) = oneshot::channel();
+    let (hold, done) = oneshot::channel();
+    actor.cast(Ask::Busy(entered, done)).unwrap();
+    was_entered.await.unwrap();
+    hold
 }
 
 pub async fn restarted(events: &mut Events, path: &str) -> Arc<SupervisionEvent> {

@@ -256,6 +256,7 @@ impl Stage {
             RequestError::StartFailed(error) => start_error(&error),
             RequestError::Refused(error) => error.code().to_owned(),
             RequestError::MaxChildren { .. } => "max_children".to_owned(),
+            RequestError::CallingSelf => "calling_self".to_owned(),
         };
         Json::object([("error", word.into())])
     }
