@@ -105,7 +105,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Sends itself the `message` made from the [`Down`] of `target` when that dies, or at once
-    /// when it is dead. See [`MonitorRef`] for how to take it back.
+    /// when it is dead. See [`MonitorRef`] for how to take it back. A bounded mailbox takes it
+    /// however full it is.
     pub fn monitor(
         &self,
         target: &Pid,
@@ -113,8 +114,7 @@ impl<M: Send + 'static> Context<M> {
     ) -> MonitorRef {
         let myself = self.myself();
         monitor::set(target, Some(&self.pid()), move |down| {
-            // An actor that died meanwhile needs no message.
-            let _ = myself.cast(message(down));
+            myself.report(Box::new(move || down.reference.read().then(|| message(down))));
         })
     }
 
@@ -227,6 +227,18 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
             Delivery::Queued => match state.context.myself.take() {
                 Some(message) => message,
                 None => return Ok(()),
+            },
+            Delivery::Down(down) => match caught(async { down() }).await {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(panic) => {
+                    state.leaving = Some(ExitReason::Failed(panic));
+                    myself.stop(None);
+                    return Ok(());
+                }
             },
             Delivery::System => {
                 state.attend();

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::exit::ExitReason;
 use crate::incarnation::{Incarnation, Pid};
-use crate::mailbox::{Bounded, Delivery, Loss, MailboxReport, Outcome};
+use crate::mailbox::{Bounded, Delivery, Late, Loss, MailboxReport, Outcome};
 
 /// How long a call waits, where the caller has no better idea.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -174,6 +174,12 @@ impl<M: Send + 'static> ActorRef<M> {
             }
         }
         Ok(question)
+    }
+
+    /// Puts what a monitor reports into the mailbox, however full that is.
+    pub(crate) fn report(&self, down: Late<M>) {
+        // An actor that died meanwhile needs no report.
+        let _ = self.deliver(Delivery::Down(down));
     }
 
     fn deliver(&self, delivery: Delivery<M>) -> Result<(), CastError> {

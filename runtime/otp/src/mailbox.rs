@@ -23,9 +23,14 @@ pub(crate) enum Delivery<M> {
     Message(M),
     /// One more message is in the bounded mailbox.
     Queued,
+    /// What a monitor reports, which never counts as one too many.
+    Down(Late<M>),
     /// Somebody who looks inside the actor wants something of it.
     System,
 }
+
+/// A message that is made when it is read, unless it has been taken back by then.
+pub(crate) type Late<M> = Box<dyn FnOnce() -> Option<M> + Send>;
 
 /// What a full mailbox does with one more message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -91,7 +91,7 @@ impl fmt::Debug for MonitorId {
     }
 }
 
-/// A monitor set by an actor; dropping it takes the monitor back.
+/// A monitor set by an actor; dropping it takes the monitor back, as [`MonitorRef::demonitor`].
 ///
 /// The end of the actor takes it back too, wherever the reference is kept.
 #[must_use = "a monitor that is dropped reports nothing"]
@@ -109,12 +109,11 @@ impl MonitorRef {
         self.0.clone().expect("a monitor has its reference until it is used up")
     }
 
-    /// Takes the monitor back. `true` means that its message was not sent and never will be.
-    /// `false` means that it has been sent: it was handled, or it waits in the mailbox, from where
-    /// nothing can be taken back; an actor that cares compares the reference when it comes.
+    /// Takes the monitor back, and its message out of the mailbox, as OTP does when told to flush:
+    /// after this the actor will not handle it. `false` means that it has handled it before.
     #[expect(clippy::must_use_candidate, reason = "done for its effect; the answer is extra")]
     pub fn demonitor(mut self) -> bool {
-        self.0.take().is_some_and(|id| id.0.close().is_some())
+        self.0.take().is_some_and(|id| id.take_back())
     }
 
     /// Lets it report although nobody keeps the reference; the end of the actor still takes it
@@ -130,7 +129,7 @@ impl MonitorRef {
 impl Drop for MonitorRef {
     fn drop(&mut self) {
         if let Some(id) = &self.0 {
-            drop(id.0.close());
+            id.take_back();
         }
     }
 }
@@ -193,6 +192,8 @@ type Report = Box<dyn FnOnce(Down) + Send>;
 struct State {
     /// Gone once the monitor has reported or was taken back.
     report: Option<Report>,
+    /// Its report was handled, or never will be.
+    is_settled: bool,
     on_target: Option<WatchId>,
     /// The process whose end takes the monitor back, with the watch for that.
     on_watcher: Option<(Pid, WatchId)>,
@@ -204,7 +205,12 @@ pub(crate) fn set(
     watcher: Option<&Pid>,
     report: impl FnOnce(Down) + Send + 'static,
 ) -> MonitorRef {
-    let state = State { report: Some(Box::new(report)), on_target: None, on_watcher: None };
+    let state = State {
+        report: Some(Box::new(report)),
+        is_settled: false,
+        on_target: None,
+        on_watcher: None,
+    };
     let id = MonitorId(Arc::new(Link { target: target.clone(), state: Mutex::new(state) }));
     let (at_its_end, at_our_end) = (id.clone(), id.clone());
     // Held until both watches are noted: an end that comes meanwhile waits, and takes back both.
@@ -233,6 +239,17 @@ pub(crate) fn set(
 }
 
 impl MonitorId {
+    /// Lets its report be handled; says whether it still may be.
+    pub(crate) fn read(&self) -> bool {
+        !std::mem::replace(&mut self.0.state().is_settled, true)
+    }
+
+    /// Lets its report not be handled; says whether it still could have been.
+    fn take_back(&self) -> bool {
+        drop(self.0.close());
+        self.read()
+    }
+
     fn report(&self, reason: DownReason) {
         if let Some(report) = self.0.close() {
             report(Down { reference: self.clone(), pid: self.0.target.clone(), reason });

@@ -1,10 +1,11 @@
 //! Monitors: who hears of a death, when, and who does not.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use otp::{
-    Actor, ActorRef, ChildSpec, Context, Down, DownReason, ExitReason, MonitorId, MonitorRef, Pid,
-    Reply, Root, Strategy,
+    Actor, ActorRef, CallError, CastError, ChildSpec, Context, Down, DownReason, ExitReason,
+    Mailbox, MonitorId, MonitorRef, Pid, Reply, Root, Strategy,
 };
 use tokio::sync::oneshot;
 
@@ -29,6 +30,8 @@ enum Order {
     TakeBackAfter(oneshot::Sender<()>, oneshot::Receiver<()>, Reply<usize>),
     Reports(Reply<Vec<Down>>),
     Down(Down),
+    /// Only fill the mailbox.
+    Fill,
 }
 
 impl Actor for Watcher {
@@ -56,6 +59,7 @@ impl Actor for Watcher {
             }
             Order::Reports(reply) => reply.send(self.reports.clone()),
             Order::Down(down) => self.reports.push(down),
+            Order::Fill => {}
         }
         Ok(())
     }
@@ -146,9 +150,10 @@ async fn a_monitor_that_is_taken_back_or_dropped_reports_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn taking_back_a_monitor_that_has_reported_says_so_and_its_report_is_still_read() {
+async fn a_report_that_waits_in_the_mailbox_is_taken_back_with_its_monitor() {
     let (_root, watcher, target) = stage().await;
-    let reference = told(&watcher, |reply| Order::Keep(target.clone(), reply)).await;
+    told(&watcher, |reply| Order::Keep(target.clone(), reply)).await;
+    let detached = told(&watcher, |reply| Order::Detach(target.clone(), reply)).await;
     let ((entered, was_entered), (hold, done)) = (oneshot::channel(), oneshot::channel());
     let busy = told(&watcher, |reply| Order::TakeBackAfter(entered, done, reply));
     let meanwhile = async {
@@ -161,8 +166,53 @@ async fn taking_back_a_monitor_that_has_reported_says_so_and_its_report_is_still
     let (taken_back, ()) = tokio::join!(busy, meanwhile);
     let reports = told(&watcher, Order::Reports).await;
 
-    assert_eq!(taken_back, 0);
-    assert_eq!(reports, [Down { reference, pid: target, reason: KILLED }]);
+    assert_eq!(taken_back, 1);
+    assert_eq!(reports, [Down { reference: detached, pid: target, reason: KILLED }]);
+    assert_eq!(watcher.mailbox_len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn taking_back_a_monitor_whose_report_was_handled_says_so() {
+    let (_root, watcher, target) = stage().await;
+    told(&watcher, |reply| Order::Keep(target.clone(), reply)).await;
+    target.kill();
+    target.gone().await;
+
+    assert_eq!(told(&watcher, Order::Reports).await.len(), 1);
+    assert_eq!(told(&watcher, Order::TakeBack).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_mailbox_still_takes_what_a_monitor_reports() {
+    let journal = Journal::default();
+    let mailbox = Mailbox::bounded(NonZeroUsize::MIN);
+    let spec = patient(Strategy::OneForOne)
+        .child(ChildSpec::worker("watcher", Watcher::default).mailbox(mailbox))
+        .child(worker(&journal, "a"));
+    let root = start(spec).await;
+    let watcher: ActorRef<Order> = root.tree().whereis("root/watcher").unwrap();
+    let target = root.tree().pid("root/a").unwrap();
+    told(&watcher, |reply| Order::Detach(target.clone(), reply)).await;
+    let ((entered, was_entered), (hold, done)) = (oneshot::channel(), oneshot::channel());
+    let busy = told(&watcher, |reply| Order::TakeBackAfter(entered, done, reply));
+    let meanwhile = async {
+        was_entered.await.unwrap();
+        watcher.cast(Order::Fill).unwrap();
+        assert_eq!(watcher.cast(Order::Fill), Err(CastError::Full { capacity: 1 }));
+        target.kill();
+        target.gone().await;
+        drop(hold);
+    };
+
+    tokio::join!(busy, meanwhile);
+    let reports = loop {
+        match watcher.call(Order::Reports, SECOND).await {
+            Err(CallError::Full { .. }) => tokio::task::yield_now().await,
+            answer => break answer.unwrap(),
+        }
+    };
+
+    assert_eq!(reports.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +244,7 @@ async fn the_restarted_watcher_gets_nothing_its_predecessor_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_making_of_a_report_reaches_neither_the_target_nor_its_supervisor() {
+async fn a_panic_in_the_making_of_a_report_ends_the_watcher_and_not_the_target() {
     let (root, _, target) = stage().await;
     let mut events = root.tree().subscribe();
     let (context, target_again) = (Contextual::launch(&root).await, target.clone());
@@ -204,7 +254,7 @@ async fn a_panic_in_the_making_of_a_report_reaches_neither_the_target_nor_its_su
     restarted(&mut events, "root/a").await;
 
     assert_eq!(target.gone().await, ExitReason::Killed);
-    assert!(context.is_alive());
+    assert_eq!(context.pid().gone().await, ExitReason::failed("planned"));
 }
 
 /// Sets a monitor whose message cannot be made.
