@@ -3,6 +3,7 @@
 //! An actor is a value; the adapter below runs it on ractor. Everything that may fail at the start
 //! happens in [`Actor::init`], which its supervisor awaits. A panic ends the actor, never more.
 
+use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -195,11 +196,11 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         let bounded = bounded(&incarnation);
         let myself = ActorRef::new(myself, incarnation.clone(), bounded);
         let context = Context { myself, incarnation };
-        let actor = caught(async {
+        let actor = caught(context.incarnation.on_watch("init", async {
             let mut actor = make();
             actor.init(&context).await?;
             Ok::<_, StartError>(actor)
-        })
+        }))
         .await
         .map_err(StartError::Panicked)??;
         context.incarnation.leave();
@@ -248,7 +249,9 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         if let Some(inside) = state.context.incarnation.inside() {
             inside.go_on();
         }
-        let outcome = caught(state.actor.handle(message, &state.context)).await;
+        let handling = state.actor.handle(message, &state.context);
+        let incarnation = &state.context.incarnation;
+        let outcome = caught(incarnation.on_watch(type_name::<A::Message>(), handling)).await;
         state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
         let reason = match outcome {
             Ok(Ok(())) => return Ok(()),
@@ -267,7 +270,9 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
     ) -> Result<(), ActorProcessingErr> {
         let told = || state.context.incarnation.told().cloned();
         let reason = state.leaving.take().or_else(told).unwrap_or(ExitReason::Normal);
-        let farewell = caught(state.actor.terminate(&reason)).await;
+        let incarnation = &state.context.incarnation;
+        let farewell = incarnation.on_watch("terminate", state.actor.terminate(&reason));
+        let farewell = caught(farewell).await;
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         Ok(())
     }

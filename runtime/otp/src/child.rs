@@ -4,6 +4,7 @@
 //! child begins from its arguments and nothing else.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::actor::{self, Actor};
+use crate::bulkhead::Bulkhead;
 use crate::exit::{ExitReason, StartError};
-use crate::incarnation::Incarnation;
+use crate::incarnation::{Incarnation, Surroundings};
 use crate::mailbox::Mailbox;
 use crate::nudge::Nudge;
 use crate::periodic::{self, PeriodicContext};
 use crate::run::{self, Process, RunContext};
 use crate::specification::SupervisorSpec;
 use crate::supervisor;
+use crate::watchdog::Watchdog;
 
 /// How long a worker may take to stop, unless its specification says otherwise.
 pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
@@ -112,6 +115,9 @@ pub struct ChildSpec {
     pub(crate) significant: bool,
     pub(crate) label: Arc<str>,
     pub(crate) start_within: Option<Duration>,
+    pub(crate) bulkhead: Option<Bulkhead>,
+    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) launch: Launch,
 }
 
@@ -128,6 +134,7 @@ pub(crate) struct Birth {
 
 impl ChildSpec {
     /// A process with a mailbox, made by `make` at every start.
+    #[track_caller]
     pub fn worker<A: Actor>(
         id: impl Into<Arc<str>>,
         make: impl Fn() -> A + Send + Sync + 'static,
@@ -136,6 +143,7 @@ impl ChildSpec {
     }
 
     /// A process that runs its own loop, made by `make` at every start.
+    #[track_caller]
     pub fn process<P: Process>(
         id: impl Into<Arc<str>>,
         make: impl Fn() -> P + Send + Sync + 'static,
@@ -146,6 +154,7 @@ impl ChildSpec {
     /// A temporary process that does `work` once, for work that exists only once, as a connection.
     ///
     /// The work is told to stop through [`RunContext::stopping`].
+    #[track_caller]
     pub fn task<W>(
         id: impl Into<Arc<str>>,
         work: impl FnOnce(RunContext) -> W + Send + 'static,
@@ -159,11 +168,13 @@ impl ChildSpec {
     }
 
     /// A supervisor with children of its own.
+    #[track_caller]
     pub fn supervisor(id: impl Into<Arc<str>>, spec: SupervisorSpec) -> Self {
         Self::supervisor_from(id, move || Ok(spec.clone()))
     }
 
     /// A supervisor whose specification is made anew at every start, which may refuse.
+    #[track_caller]
     pub fn supervisor_from(
         id: impl Into<Arc<str>>,
         make: impl Fn() -> Result<SupervisorSpec, StartError> + Send + Sync + 'static,
@@ -173,6 +184,7 @@ impl ChildSpec {
 
     /// A process that acts at its start and then every `interval`, delayed by a random part of
     /// `jitter`; a `nudge` makes it act sooner.
+    #[track_caller]
     pub fn periodic(
         id: impl Into<Arc<str>>,
         interval: Duration,
@@ -189,6 +201,7 @@ impl ChildSpec {
         })
     }
 
+    #[track_caller]
     fn new(id: impl Into<Arc<str>>, kind: ChildKind, launch: Launch) -> Self {
         Self {
             id: id.into(),
@@ -201,6 +214,9 @@ impl ChildSpec {
             significant: false,
             label: Arc::from(""),
             start_within: None,
+            bulkhead: None,
+            watchdog: None,
+            spawned_at: Location::caller(),
             launch,
         }
     }
@@ -254,10 +270,50 @@ impl ChildSpec {
         self
     }
 
+    /// Runs it, and everything below it, on threads of its own.
+    #[must_use]
+    pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
+        self.bulkhead = Some(bulkhead);
+        self
+    }
+
+    /// Watches it, and everything below it, for holding a thread too long.
+    #[must_use]
+    pub const fn watchdog(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
     /// Its id, unique among its siblings.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+}
+
+impl ChildSpec {
+    /// What one life of it at `path` is surrounded by, which may be threads made for it.
+    pub(crate) async fn surroundings(
+        &self,
+        path: &Arc<str>,
+        above: &Incarnation,
+    ) -> Result<Surroundings, StartError> {
+        let around = above.surroundings();
+        let mut watchdog = self.watchdog.or(around.watchdog);
+        let mut quarters = around.quarters.clone();
+        if let Some(bulkhead) = &self.bulkhead {
+            let limits = *watchdog.get_or_insert_default();
+            quarters = Some(bulkhead.open(path.clone(), &above.tree, limits, quarters).await?);
+        }
+        Ok(Surroundings { quarters, watchdog, spawned_at: Some(self.spawned_at) })
+    }
+
+    /// Starts one life of it, on its own threads if it has any.
+    pub(crate) fn bring_up(&self, birth: Birth) -> BoxFuture<'static, Result<(), StartError>> {
+        match birth.incarnation.own_quarters().cloned() {
+            Some(quarters) => quarters.launch(&self.launch, birth),
+            None => (self.launch)(birth),
+        }
     }
 }
 

@@ -76,6 +76,24 @@ pub enum SupervisionEventKind {
     },
     /// An operator ended the quarantine early.
     QuarantineLifted,
+    /// It holds a thread for longer than its [`Watchdog`](crate::Watchdog) allows.
+    Overstayed {
+        /// What it is at: the type of the message it handles, or the part of its life.
+        message: String,
+        /// How long it has held the thread, in milliseconds.
+        for_ms: u64,
+        /// Where in the code its specification was made; nowhere for work that was asked of a
+        /// [`Bulkhead`](crate::Bulkhead).
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        spawned_at: Option<String>,
+        /// The paths of the supervisors above it, from the root down.
+        ancestors: Vec<String>,
+    },
+    /// It overstays, should be replaced and cannot be.
+    NotReplaced {
+        /// Why not.
+        why: String,
+    },
 }
 
 impl SupervisionEventKind {

@@ -4,20 +4,22 @@
 //! one life by others (is it alive, why did it end, has it been told to stop) is in this shared
 //! cell, so nobody has to ask the process, which may be busy or dead.
 //!
-//! **Invariant:** whatever ends a process, its [`ExitGuard`] is dropped after its state, and that
-//! is the only place where an exit becomes known.
+//! **Invariant:** whatever ends a process, its [`ExitGuard`] is dropped after its state, and there
+//! its exit becomes known; unless a watchdog has given it up before, and then only there.
 
-use std::any::Any;
+mod end;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ractor::ActorCell;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::bulkhead::Quarters;
 use crate::call::Question;
 use crate::child::ChildKind;
 use crate::exit::ExitReason;
@@ -26,6 +28,9 @@ use crate::mailbox::MailboxReport;
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
+use crate::watchdog::{Slice, Watchdog, on_watch};
+
+pub(crate) use end::ExitGuard;
 
 /// A flag that is raised once and can be waited for.
 #[derive(Debug, Default)]
@@ -69,6 +74,16 @@ pub(crate) struct Death {
     pub(crate) gave_up: bool,
 }
 
+/// What a process lives in, and whence it comes.
+#[derive(Clone, Default)]
+pub(crate) struct Surroundings {
+    /// The threads it runs on, if they are not those of the root.
+    pub(crate) quarters: Option<Arc<Quarters>>,
+    pub(crate) watchdog: Option<Watchdog>,
+    /// Where its specification was made.
+    pub(crate) spawned_at: Option<&'static Location<'static>>,
+}
+
 /// One life of a process.
 pub(crate) struct Incarnation {
     pub(crate) path: Arc<str>,
@@ -77,6 +92,11 @@ pub(crate) struct Incarnation {
     pub(crate) tree: Tree,
     seat: u64,
     parent: Option<ractor::ActorRef<Message>>,
+    surroundings: Surroundings,
+    slice: Option<Arc<Slice>>,
+    is_up: AtomicBool,
+    is_over: AtomicBool,
+    has_left: AtomicBool,
     number: AtomicU64,
     body: OnceLock<Body>,
     /// The tokio task that runs the process: its starter's, later its own.
@@ -110,6 +130,7 @@ impl Incarnation {
         argument: Option<Arc<str>>,
         tree: Tree,
         parent: Option<(ractor::ActorRef<Message>, u64)>,
+        surroundings: Surroundings,
     ) -> Arc<Self> {
         let (parent, seat) = parent.map_or((None, 0), |(parent, seat)| (Some(parent), seat));
         Arc::new(Self {
@@ -119,6 +140,11 @@ impl Incarnation {
             tree,
             seat,
             parent,
+            slice: surroundings.watchdog.map(|watchdog| Arc::new(Slice::new(watchdog))),
+            surroundings,
+            is_up: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             number: AtomicU64::new(0),
             body: OnceLock::new(),
             task: AtomicU64::new(0),
@@ -137,7 +163,40 @@ impl Incarnation {
         // A second actor in one incarnation cannot be: a launch spawns exactly one.
         let _ = self.body.set(Body { cell, wake });
         self.run_here();
-        self.tree.starting(self);
+        if self.is_over() {
+            self.kill();
+        } else {
+            self.tree.starting(self);
+        }
+    }
+
+    /// Whether there is a ractor actor that lives this life.
+    pub(crate) fn is_occupied(&self) -> bool {
+        self.body.get().is_some()
+    }
+
+    /// What its children live in, unless their specifications say otherwise.
+    pub(crate) const fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// The bulkhead it lives behind.
+    pub(crate) const fn quarters(&self) -> Option<&Arc<Quarters>> {
+        self.surroundings.quarters.as_ref()
+    }
+
+    /// The bulkhead that was made for it.
+    pub(crate) fn own_quarters(&self) -> Option<&Arc<Quarters>> {
+        self.quarters().filter(|quarters| *quarters.path() == self.path)
+    }
+
+    pub(crate) const fn spawned_at(&self) -> Option<&'static Location<'static>> {
+        self.surroundings.spawned_at
+    }
+
+    /// Does `work`, called `doing`, under the eye of the watchdog, if the process has one.
+    pub(crate) async fn on_watch<W: Future>(&self, doing: &'static str, work: W) -> W::Output {
+        on_watch(self.slice.as_deref(), doing, work).await
     }
 
     /// Notes the task that calls this as the one that runs the process.
@@ -212,6 +271,11 @@ impl Incarnation {
     /// What its supervisor told it to stop for.
     pub(crate) fn told(&self) -> Option<&ExitReason> {
         self.told.get()
+    }
+
+    /// Whether its supervisor wants it to end.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told().is_some()
     }
 
     pub(crate) fn stopping(&self) -> &Signal {
@@ -360,107 +424,5 @@ impl Hash for Pid {
 impl fmt::Debug for Pid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "<{}#{}>", self.0.path, self.0.number())
-    }
-}
-
-/// Kept by a process next to its state; dropping it is the exit.
-pub(crate) struct ExitGuard {
-    incarnation: Arc<Incarnation>,
-    is_up: bool,
-    reason: Option<ExitReason>,
-    gave_up: bool,
-    orphans: Vec<Arc<Incarnation>>,
-}
-
-impl ExitGuard {
-    pub(crate) const fn new(incarnation: Arc<Incarnation>) -> Self {
-        Self { incarnation, is_up: false, reason: None, gave_up: false, orphans: Vec::new() }
-    }
-
-    /// Makes the start known; from here on the end will be too.
-    pub(crate) fn up(&mut self, reference: Box<dyn Any + Send + Sync>, cause: Option<u64>) {
-        self.is_up = true;
-        let incarnation = &self.incarnation;
-        incarnation.tree.started(incarnation, reference, cause, |number| {
-            incarnation.number.store(number, Ordering::Relaxed);
-        });
-    }
-
-    /// Records why the process ends; without it, it was killed.
-    pub(crate) fn record(&mut self, reason: ExitReason) {
-        self.reason = Some(reason);
-    }
-
-    pub(crate) fn record_giving_up(&mut self) {
-        self.gave_up = true;
-    }
-
-    /// Leaves behind children of a supervisor that had no time to stop them.
-    pub(crate) fn abandon(&mut self, orphans: Vec<Arc<Incarnation>>) {
-        self.orphans = orphans;
-    }
-}
-
-impl Drop for ExitGuard {
-    fn drop(&mut self) {
-        let incarnation = self.incarnation.clone();
-        if self.is_up {
-            let reason = self.reason.take().unwrap_or(ExitReason::Killed);
-            let sequence = incarnation.tree.exited(&incarnation, &reason);
-            let death = Death { reason, at: Instant::now(), sequence, gave_up: self.gave_up };
-            // Set only here, and a guard is dropped once.
-            let _ = incarnation.death.set(death);
-        }
-        if let Some(inside) = incarnation.inside() {
-            inside.end();
-        }
-        incarnation.watches.end(&incarnation.reason());
-        let farewell = Farewell { incarnation, is_up: self.is_up };
-        let orphans = std::mem::take(&mut self.orphans);
-        if !orphans.is_empty() {
-            bring_down(orphans, farewell);
-        }
-    }
-}
-
-/// Tells the parent, at last, that nothing is left of a process.
-struct Farewell {
-    incarnation: Arc<Incarnation>,
-    is_up: bool,
-}
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        self.incarnation.gone.raise();
-        // A supervisor that told its child to stop waits for `gone` and needs no message.
-        if let Some(parent) = &self.incarnation.parent
-            && self.is_up
-            && self.incarnation.told().is_none()
-        {
-            // A parent that cannot be told is dead itself.
-            let _ = parent.cast(Message::Exited(self.incarnation.seat, self.incarnation.clone()));
-        }
-    }
-}
-
-/// Brings down the children of a killed supervisor: workers are killed, supervisors stop theirs
-/// in good order. The parent hears of the death when they are gone, so that old and new
-/// incarnations never overlap.
-#[expect(clippy::disallowed_methods, reason = "whoever would supervise this is dead")]
-fn bring_down(orphans: Vec<Arc<Incarnation>>, farewell: Farewell) {
-    for orphan in &orphans {
-        match orphan.kind {
-            ChildKind::Worker => orphan.put_down(),
-            ChildKind::Supervisor => orphan.tell(ExitReason::Killed),
-        }
-    }
-    // Without a runtime nothing runs any more that could be waited for.
-    if Handle::try_current().is_ok() {
-        tokio::spawn(async move {
-            for orphan in orphans {
-                orphan.gone.raised().await;
-            }
-            drop(farewell);
-        });
     }
 }

@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed"))]
 
 mod actor;
+mod bulkhead;
 mod call;
 mod changes;
 mod child;
@@ -49,8 +50,10 @@ mod task;
 mod timer;
 mod tree;
 mod watch;
+mod watchdog;
 
 pub use actor::{Actor, Context};
+pub use bulkhead::{Bulkhead, BulkheadError};
 pub use call::{ActorRef, CALL_TIMEOUT, CallError, CastError, NoProc, Reply};
 pub use changes::{Changes, Flags, Replaced};
 pub use child::{ChildKind, ChildSpec, Restart, Shutdown, WORKER_PATIENCE};
@@ -64,7 +67,7 @@ pub use incarnation::Pid;
 pub use intensity::{Intensity, Verdict, Window};
 pub use mailbox::{Mailbox, MailboxReport, Overflow};
 pub use monitor::{Down, DownReason, Monitor, MonitorId, MonitorRef};
-pub use node::{Node, Status};
+pub use node::{Node, RuntimeKind, Status};
 pub use nudge::Nudge;
 pub use partition::{PartitionKey, PartitionSupervisor, Partitions};
 pub use periodic::PeriodicContext;
@@ -82,3 +85,4 @@ pub use strategy::Strategy;
 pub use task::{OnTimeout, Task, TaskError, TaskStream, TaskStreamBuilder, TaskSupervisor};
 pub use timer::{PERIOD_MIN, Timer};
 pub use tree::{HISTORY_MAX, Killed, ROOT_PATH, Tree, TreeError, UnknownPath};
+pub use watchdog::Watchdog;

@@ -26,6 +26,14 @@ pub enum Status {
     Quarantined,
 }
 
+/// The threads that a place in the tree runs on, where they are not those of its supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeKind {
+    /// Its own, behind a [`Bulkhead`](crate::Bulkhead).
+    Dedicated,
+}
+
 /// One place in a tree, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -70,6 +78,12 @@ pub struct Node {
     /// When the quarantine ends.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub quarantined_until: Option<DateTime<Utc>>,
+    /// `dedicated` when it and all below it run on threads of their own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runtime: Option<RuntimeKind>,
+    /// How many threads of its own it has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub threads: Option<usize>,
     /// What it supervises, in start order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub children: Vec<Node>,

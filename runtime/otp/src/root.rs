@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::child::{Birth, ChildKind, ChildSpec};
 use crate::clock::Clock;
 use crate::exit::{ExitReason, StartError};
-use crate::incarnation::{Incarnation, Pid};
+use crate::incarnation::{Incarnation, Pid, Surroundings};
 use crate::request::SupervisorRef;
 use crate::specification::SupervisorSpec;
 use crate::tree::{ROOT_PATH, Tree};
@@ -33,7 +33,9 @@ impl Root {
         let child = ChildSpec::supervisor(ROOT_PATH, spec);
         let path: Arc<str> = Arc::from(ROOT_PATH);
         tree.list(None, 0, &path, &child);
-        let incarnation = Incarnation::new(path, ChildKind::Supervisor, None, tree.clone(), None);
+        let surroundings = Surroundings::default();
+        let incarnation =
+            Incarnation::new(path, ChildKind::Supervisor, None, tree.clone(), None, surroundings);
         let birth = Birth { incarnation: incarnation.clone(), cause: None };
         if let Err(error) = (child.launch)(birth).await {
             tree.start_failed(ROOT_PATH, &error, None);

@@ -141,11 +141,11 @@ impl<P: Process, F: Fn() -> P + Send + Sync + 'static> ractor::Actor for Host<P,
         let mut guard = ExitGuard::new(incarnation.clone());
         incarnation.occupy(myself.get_cell(), None);
         let context = RunContext { incarnation };
-        let process = caught(async {
+        let process = caught(context.incarnation.on_watch("init", async {
             let mut process = make();
             process.init(&context).await?;
             Ok::<_, StartError>(process)
-        })
+        }))
         .await
         .map_err(StartError::Panicked)??;
         guard.up(Box::new(context.pid()), birth.cause);
@@ -160,12 +160,15 @@ impl<P: Process, F: Fn() -> P + Send + Sync + 'static> ractor::Actor for Host<P,
         state: &mut State<P>,
     ) -> Result<(), ActorProcessingErr> {
         let told = || state.context.incarnation.told().cloned();
-        let reason = match caught(state.process.run(&state.context)).await {
+        let incarnation = &state.context.incarnation;
+        let running = incarnation.on_watch("run", state.process.run(&state.context));
+        let reason = match caught(running).await {
             Ok(Ok(())) => told().unwrap_or(ExitReason::Normal),
             Ok(Err(reason)) => reason,
             Err(panic) => ExitReason::Failed(panic),
         };
-        let farewell = caught(state.process.terminate(&reason)).await;
+        let farewell = incarnation.on_watch("terminate", state.process.terminate(&reason));
+        let farewell = caught(farewell).await;
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         myself.stop(None);
         Ok(())

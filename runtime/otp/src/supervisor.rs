@@ -224,11 +224,19 @@ impl Supervisor {
         };
         let (path, argument, kind) = (child.path.clone(), child.argument.clone(), child.spec.kind);
         let parent = Some((self.myself.clone(), seat));
+        let surroundings = match child.spec.surroundings(&path, &self.me).await {
+            Ok(surroundings) => surroundings,
+            Err(error) => {
+                self.tree().start_failed(&path, &error, cause);
+                return Err(error);
+            }
+        };
+        let tree = self.tree().clone();
         let incarnation =
-            Incarnation::new(path.clone(), kind, argument, self.tree().clone(), parent);
+            Incarnation::new(path.clone(), kind, argument, tree, parent, surroundings);
         self.starting = Some(incarnation.clone());
         let limit = child.spec.start_within;
-        let up = (child.spec.launch)(Birth { incarnation: incarnation.clone(), cause });
+        let up = child.spec.bring_up(Birth { incarnation: incarnation.clone(), cause });
         let outcome = match limit {
             None => up.await,
             Some(limit) => timeout(limit, up).await.unwrap_or_else(|_| {

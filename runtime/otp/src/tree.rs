@@ -20,6 +20,7 @@ use crate::event::SupervisionEvent;
 use crate::incarnation::{Incarnation, Pid};
 use crate::node::{Node, Status};
 use crate::request::SupervisorRef;
+use crate::watchdog::Keeper;
 use record::Record;
 
 /// How many events a tree remembers.
@@ -38,6 +39,7 @@ struct Shared {
     events: broadcast::Sender<Arc<SupervisionEvent>>,
     everything: broadcast::Sender<Arc<SupervisionEvent>>,
     version: watch::Sender<u64>,
+    keeper: Keeper,
 }
 
 #[derive(Default)]
@@ -102,6 +104,7 @@ impl Tree {
             events: broadcast::Sender::new(HISTORY_MAX),
             everything: broadcast::Sender::new(HISTORY_MAX),
             version: watch::Sender::new(0),
+            keeper: Keeper::default(),
         }))
     }
 
@@ -237,6 +240,11 @@ impl Tree {
             change(record);
         }
         self.moved();
+    }
+
+    /// The watchdog of the tree.
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.0.keeper
     }
 
     pub(crate) fn moved(&self) {

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::*;
 use crate::child::ChildKind;
 use crate::clock::Clock;
-use crate::incarnation::{ExitGuard, Incarnation};
+use crate::incarnation::{ExitGuard, Incarnation, Surroundings};
 use crate::tree::Tree;
 
 /// A process that does nothing but end when it is dropped.
@@ -20,7 +20,9 @@ struct Idle {
 impl Idle {
     fn new(path: &str) -> Self {
         let tree = Tree::new(Clock::system());
-        let incarnation = Incarnation::new(path.into(), ChildKind::Worker, None, tree, None);
+        let around = Surroundings::default();
+        let incarnation =
+            Incarnation::new(path.into(), ChildKind::Worker, None, tree, None, around);
         Self { pid: Pid(incarnation.clone()), _guard: ExitGuard::new(incarnation) }
     }
 }

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use crate::bulkhead::Bulkhead;
 use crate::child::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::exit::ExitReason;
 use crate::incarnation::Incarnation;
 use crate::intensity::{Intensity, Window};
-use crate::node::{Node, Status};
+use crate::node::{Node, RuntimeKind, Status};
 use crate::strategy::Strategy;
 
 pub(super) struct Record {
@@ -21,6 +22,8 @@ pub(super) struct Record {
     pub(super) restart: Restart,
     pub(super) shutdown: Shutdown,
     pub(super) label: Arc<str>,
+    /// How many threads of its own it has.
+    pub(super) threads: Option<usize>,
     pub(super) supervises: Option<(Strategy, Intensity, Window)>,
     pub(super) status: Status,
     pub(super) incarnation: u64,
@@ -43,6 +46,7 @@ impl Record {
             restart: Restart::default(),
             shutdown: Shutdown::Infinity,
             label: Arc::from(""),
+            threads: None,
             supervises: None,
             status: Status::default(),
             incarnation: 0,
@@ -61,6 +65,7 @@ impl Record {
         self.restart = spec.restart;
         self.shutdown = spec.shutdown;
         self.label = spec.label.clone();
+        self.threads = spec.bulkhead.as_ref().map(Bulkhead::threads);
     }
 
     pub(super) fn draw(&self, nodes: &HashMap<Arc<str>, Self>) -> Node {
@@ -90,6 +95,8 @@ impl Record {
             mailbox: self.live.as_ref().map_or(0, backlog),
             label: self.label.to_string(),
             quarantined_until: self.quarantined_until,
+            runtime: self.threads.map(|_| RuntimeKind::Dedicated),
+            threads: self.threads,
             children: self
                 .children
                 .values()

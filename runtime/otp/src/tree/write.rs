@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::incarnation::Incarnation;
 use crate::intensity::Window;
 use crate::node::Status;
 use crate::specification::SupervisorSpec;
+use crate::watchdog::Slice;
 
 impl Tree {
     /// Lists a place, or describes it anew.
@@ -105,6 +107,11 @@ impl Tree {
     ) {
         let now = self.clock().now();
         let mut book = self.book();
+        if incarnation.is_over() {
+            // Given up while it started: its place belongs to another.
+            return;
+        }
+        incarnation.be_up();
         let Some(record) = book.nodes.get_mut(&incarnation.path) else {
             return;
         };
@@ -120,13 +127,22 @@ impl Tree {
         self.moved();
     }
 
-    /// Writes an end and gives the number of the event.
-    pub(crate) fn exited(&self, incarnation: &Incarnation, reason: &ExitReason) -> u64 {
+    /// Writes an end and gives the number of the event, 0 for what was never up. None: the end is
+    /// known already.
+    pub(crate) fn exited(&self, incarnation: &Incarnation, reason: &ExitReason) -> Option<u64> {
         let now = self.clock().now();
         let mut book = self.book();
+        if !incarnation.be_over() {
+            return None;
+        }
+        if !incarnation.is_up() {
+            return Some(0);
+        }
         // Dropped after the lock: it may be the last reference to a mailbox full of messages.
         let mut past = (None, None);
-        if let Some(record) = book.nodes.get_mut(&incarnation.path) {
+        if let Some(record) = book.nodes.get_mut(&incarnation.path)
+            && record.live.as_ref().is_none_or(|live| std::ptr::eq(Arc::as_ptr(live), incarnation))
+        {
             past = (record.live.take(), record.reference.take());
             record.status = Status::Stopped;
             record.last_exit = Some(reason.clone());
@@ -142,7 +158,31 @@ impl Tree {
         drop(book);
         drop(past);
         self.moved();
-        sequence
+        Some(sequence)
+    }
+
+    /// A process holds its thread for longer than its watchdog allows.
+    pub(crate) fn overstayed(
+        &self,
+        path: &str,
+        slice: &Slice,
+        held: Duration,
+        spawned_at: Option<&'static Location<'static>>,
+    ) {
+        let above = path.char_indices().filter(|(_, letter)| *letter == '/');
+        let kind = Kind::Overstayed {
+            message: slice.doing().to_owned(),
+            for_ms: u64::try_from(held.as_millis()).unwrap_or(u64::MAX),
+            spawned_at: spawned_at.map(ToString::to_string),
+            ancestors: above.map(|(end, _)| path[..end].to_owned()).collect(),
+        };
+        self.tell(&mut self.book(), Event { path, kind, cause: None }, Vec::new(), None);
+    }
+
+    /// A process that overstays is not replaced.
+    pub(crate) fn not_replaced(&self, path: &str, why: &str) {
+        let kind = Kind::NotReplaced { why: why.to_owned() };
+        self.tell(&mut self.book(), Event { path, kind, cause: None }, Vec::new(), None);
     }
 
     pub(crate) fn start_failed(&self, path: &str, error: &StartError, cause: Option<u64>) {
@@ -274,5 +314,18 @@ fn report(event: &SupervisionEvent) {
             tracing::error!(path, cause, round, %until, "quarantined");
         }
         Kind::QuarantineLifted => tracing::info!(path, "quarantine_lifted"),
+        Kind::Overstayed { message, for_ms, spawned_at, ancestors } => {
+            let spawned_at = spawned_at.as_deref();
+            tracing::warn!(
+                path,
+                incarnation,
+                message,
+                for_ms,
+                spawned_at,
+                ?ancestors,
+                "overstayed"
+            );
+        }
+        Kind::NotReplaced { why } => tracing::error!(path, incarnation, why, "not_replaced"),
     }
 }

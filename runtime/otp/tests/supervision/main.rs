@@ -2,9 +2,11 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod bulkhead;
 mod call;
 mod dynamic;
 mod group;
+mod holding;
 mod lifecycle;
 mod mailbox;
 mod monitor;
@@ -17,3 +19,4 @@ mod stage;
 mod task;
 mod timer;
 mod tree;
+mod watchdog;
