@@ -46,10 +46,32 @@ assets() {
     }
 }
 
+# A workspace of its own, so nothing else builds it. Its versions must be among ours: nothing is
+# downloaded for it that the licenses were not checked of.
+standalone() {
+    local folder=examples/standalone lines versions foreign
+    local manifest=$folder/Cargo.toml
+    versions='/^name = / { name = $3 } /^version = / { print name, $3 }'
+    lines=$(wc -l <$folder/src/main.rs)
+    foreign=$(awk "$versions" $folder/Cargo.lock | grep -v '^"standalone"' |
+        grep -vxFf <(awk "$versions" Cargo.lock))
+    if [ "$lines" -gt 30 ] || [ -n "$foreign" ]; then
+        echo "$lines lines of at most 30; versions that the workspace does not have: $foreign" >&2
+        return 1
+    fi
+    cargo fmt --check --manifest-path $manifest &&
+        CARGO_TARGET_DIR=$target/standalone cargo run --locked --quiet --manifest-path $manifest |
+        diff $folder/expected.txt - || {
+        echo "if only its lock is stale: cp Cargo.lock $folder/, then build it once" >&2
+        return 1
+    }
+}
+
 check "format" cargo fmt --all --check
 check "dependencies" dependencies
 check "assets of the console" assets
 check "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+check "program outside the workspace" standalone
 check "documentation" env RUSTDOCFLAGS="-D warnings" \
     cargo doc --locked --workspace --no-deps --quiet
 

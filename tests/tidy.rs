@@ -75,7 +75,7 @@ fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
 }
 
 fn rust() -> Vec<Source> {
-    sources(&["runtime", "domains", "edge", "tests", "benches"], ".rs")
+    sources(&["runtime", "domains", "edge", "examples", "tests", "benches"], ".rs")
 }
 
 #[track_caller]
