@@ -1,13 +1,15 @@
 //! Plays scenarios of supervision and prints them with our trace.
 //!
 //! `cargo run --release -p otp --example conformance -- FILE.jsonl` reads one scenario a line from
-//! the file, or from standard input without one, and prints each with its trace, in order.
+//! the file, or from standard input without one, and prints each with its trace, in order. A
+//! `trace` that is there already is left out, and blank lines are skipped. At the first line that
+//! is no scenario it stops, says on standard error what is wrong and where, and exits with 1.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::process::ExitCode;
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "comparing traces is the business of the test")]
+#[allow(dead_code, reason = "comparing traces is the business of the tests")]
 mod support;
 
 fn main() -> ExitCode {
@@ -22,22 +24,17 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let input: Box<dyn BufRead> = match std::env::args().nth(1) {
-        Some(path) => {
-            let file = std::fs::File::open(&path).map_err(|error| format!("{path}: {error}"))?;
-            Box::new(BufReader::new(file))
-        }
-        None => Box::new(io::stdin().lock()),
-    };
-    let mut output = io::BufWriter::new(io::stdout().lock());
-    for (place, line) in input.lines().enumerate() {
-        let number = place + 1;
-        let line = line.map_err(|error| format!("line {number}: {error}"))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let played = support::play(&line).map_err(|error| format!("line {number}: {error}"))?;
-        writeln!(output, "{played}").map_err(|error| error.to_string())?;
+    let output = io::BufWriter::new(io::stdout().lock());
+    let mut arguments = std::env::args_os().skip(1);
+    let (file, rest) = (arguments.next(), arguments.next());
+    if rest.is_some() {
+        return Err("usage: conformance [FILE.jsonl]".to_owned());
     }
-    output.flush().map_err(|error| error.to_string())
+    let Some(path) = file else {
+        return support::play_lines(io::stdin().lock(), output);
+    };
+    let path = std::path::PathBuf::from(path);
+    let placed = |error: String| format!("{}: {error}", path.display());
+    let file = std::fs::File::open(&path).map_err(|error| placed(error.to_string()))?;
+    support::play_lines(BufReader::new(file), output).map_err(placed)
 }

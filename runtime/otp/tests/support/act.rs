@@ -1,21 +1,22 @@
 //! The actions of a scenario, and the answers as the traces write them.
 
-use std::collections::VecDeque;
 use std::future::ready;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use otp::{
-    ChildEntry, ChildState, ExitReason, Pid, RequestError, StartError, Strategy, SupervisorRef,
+    ChildEntry, ChildName, ChildState, ExitReason, Pid, RequestError, StartError, SupervisorRef,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::cast::{self, Malformed, need, need_list, need_number, need_text};
+use super::cast;
 use super::json::Json;
 use super::recorder::{Hold, Recorder};
+use super::script::{Act, Action, Malformed, Name, Request};
 
 /// Where a scenario is played.
 #[derive(Clone)]
@@ -45,23 +46,22 @@ impl Stage {
     }
 
     /// Boxed, because a held restart contains actions.
-    pub fn act(self, action: Json) -> BoxFuture<'static, Result<Json, Malformed>> {
+    pub fn act(self, action: Arc<Action>) -> BoxFuture<'static, Result<Json, Malformed>> {
         async move {
-            match need_text(&action, "op")? {
-                "kill" => Ok(self.kill(need_text(&action, "path")?).await),
-                "stop" => self.stop(&action).await,
-                "kill_many" => self.kill_many(&action).await,
-                "plan" => {
-                    let outcomes = outcomes(need(&action, "outcomes")?)?;
-                    self.recorder.plan(need_text(&action, "path")?, outcomes);
+            match &action.what {
+                Act::Kill { path } => Ok(self.kill(path).await),
+                Act::Stop { path, reason } => self.stop(&action.place, path, reason).await,
+                Act::KillMany { sup, paths } => Ok(self.kill_many(sup, paths).await),
+                Act::Plan { path, outcomes } => {
+                    self.recorder.plan(path, outcomes);
                     Ok("ok".into())
                 }
-                "sleep" => {
-                    tokio::time::sleep(Duration::from_millis(need_number(&action, "ms")?)).await;
+                Act::Sleep { time } => {
+                    tokio::time::sleep(*time).await;
                     Ok("ok".into())
                 }
-                "held_restart" => self.held_restart(&action).await,
-                _ => self.request(&action).await,
+                Act::HeldRestart { path, queue } => self.held_restart(path, queue).await,
+                Act::Ask { sup, request } => Ok(self.request(sup, request).await),
             }
         }
         .boxed()
@@ -78,33 +78,30 @@ impl Stage {
         "ok".into()
     }
 
-    async fn stop(&self, action: &Json) -> Result<Json, Malformed> {
-        let path = need_text(action, "path")?;
+    async fn stop(&self, place: &str, path: &str, reason: &str) -> Result<Json, Malformed> {
         let Some(pid) = self.alive(path) else { return Ok("not_running".into()) };
-        let Ok(reason) = need_text(action, "reason")?.parse::<ExitReason>();
-        self.recorder.command(path, reason);
+        let Ok(reason) = reason.parse::<ExitReason>();
+        if !self.recorder.command(path, reason) {
+            return Err(Malformed::new(place, format!("{path:?} is a supervisor: it cannot stop")));
+        }
         pid.gone().await;
         Ok("ok".into())
     }
 
-    async fn kill_many(&self, action: &Json) -> Result<Json, Malformed> {
-        let Some(supervisor) = self.supervisor(need_text(action, "sup")?) else {
-            return Ok("not_running".into());
-        };
-        let Ok(suspended) = supervisor.suspend().await else { return Ok("not_running".into()) };
+    async fn kill_many(&self, sup: &str, paths: &[String]) -> Json {
+        let Some(supervisor) = self.supervisor(sup) else { return "not_running".into() };
+        let Ok(suspended) = supervisor.suspend().await else { return "not_running".into() };
         let mut results = Vec::new();
-        for path in need_list(action, "paths")? {
-            let path = path.text().ok_or_else(|| Malformed(format!("{path} is no path")))?;
+        for path in paths {
             results.push(self.kill(path).await);
         }
         drop(suspended);
-        Ok(Json::List(results))
+        Json::List(results)
     }
 
     /// Holds the next start of a path by the same supervisor open, lets a queue of things reach
     /// that supervisor meanwhile, and then lets that start fail.
-    async fn held_restart(&self, action: &Json) -> Result<Json, Malformed> {
-        let path = need_text(action, "path")?;
+    async fn held_restart(&self, path: &str, queue: &[Arc<Action>]) -> Result<Json, Malformed> {
         let above = path.rsplit_once('/').map_or("", |(above, _)| above);
         let (Some(pid), Some(supervisor)) = (self.alive(path), self.supervisor(above)) else {
             return Ok("not_running".into());
@@ -128,14 +125,15 @@ impl Stage {
             ]));
         }
         let mut answers = Vec::new();
-        for item in need_list(action, "queue")? {
-            answers.push(self.enqueue(item).await?);
+        for item in queue {
+            answers.push(self.enqueue(item).await);
         }
         self.recorder.mark();
         let _ = release.send(());
         let mut results = Vec::new();
         for answer in answers {
-            results.push(answer.await.map_err(|error| Malformed(error.to_string()))??);
+            let answer = answer.await.map_err(|error| Malformed::new("", error.to_string()));
+            results.push(answer??);
         }
         Ok(Json::object([("held", Json::Bool(true)), ("results", Json::List(results))]))
     }
@@ -143,66 +141,61 @@ impl Stage {
     /// Puts one more thing into the mailbox of the busy supervisor. Each answer is awaited by a
     /// task of its own, which names the processes in it before the supervisor ends them.
     #[allow(clippy::disallowed_methods, reason = "the scenario awaits every task it spawns")]
-    async fn enqueue(&self, item: &Json) -> Result<JoinHandle<Result<Json, Malformed>>, Malformed> {
+    async fn enqueue(&self, item: &Arc<Action>) -> JoinHandle<Result<Json, Malformed>> {
         let mut answer = self.clone().act(item.clone());
         // A request is in the mailbox after the first poll; a kill is done when it is awaited.
-        let early = match need_text(item, "op")? {
-            "kill" => Poll::Ready((&mut answer).await),
+        let early = match &item.what {
+            Act::Kill { .. } => Poll::Ready((&mut answer).await),
             _ => futures_util::poll!(&mut answer),
         };
-        Ok(match early {
+        match early {
             Poll::Ready(answer) => tokio::spawn(ready(answer)),
             Poll::Pending => tokio::spawn(answer),
-        })
+        }
     }
 
     fn supervisor(&self, path: &str) -> Option<SupervisorRef> {
         self.recorder.tree.supervisor(path)
     }
 
-    async fn request(&self, action: &Json) -> Result<Json, Malformed> {
-        let path = need_text(action, "sup")?;
+    async fn request(&self, path: &str, request: &Request) -> Json {
         let Some(supervisor) = self.supervisor(path) else {
-            return Ok(Json::object([("exit", "noproc".into())]));
+            return Json::object([("exit", "noproc".into())]);
         };
-        let id = || need_text(action, "id");
-        let answer = match need_text(action, "op")? {
-            "start_child" => {
-                let pid = if let Some(tag) = action.get("tag").and_then(Json::text) {
-                    supervisor.start_instance(tag).await
-                } else {
-                    let item = need(action, "child")?;
-                    let spec = cast::child(&self.recorder, path, Strategy::OneForOne, item)?;
-                    supervisor.start_child(spec).await
-                };
-                pid.map(|pid| self.started(pid))
+        let named = |name: &Name| match name {
+            Name::Id(id) => ChildName::Id(id.clone()),
+            // A tag never started stands for a live process that is no child.
+            Name::Tag(tag) => {
+                let newest = self.recorder.newest(&format!("{path}/{tag}"));
+                ChildName::Process(newest.unwrap_or_else(|| supervisor.pid()))
             }
-            "terminate_child" => match action.get("tag").and_then(Json::text) {
-                Some(tag) => {
-                    let newest = self.recorder.newest(&format!("{path}/{tag}"));
-                    // A tag never started stands for a live process that is no child.
-                    let pid = newest.unwrap_or_else(|| supervisor.pid());
-                    supervisor.terminate_child(pid).await.map(|()| "ok".into())
-                }
-                None => supervisor.terminate_child(id()?).await.map(|()| "ok".into()),
-            },
-            "restart_child" => supervisor.restart_child(id()?).await.map(|pid| self.started(pid)),
-            "delete_child" => supervisor.delete_child(id()?).await.map(|()| "ok".into()),
-            "which_children" => {
+        };
+        let answer = match request {
+            Request::StartChild(child) => {
+                let spec = cast::child(&self.recorder, path, child);
+                supervisor.start_child(spec).await.map(|pid| self.started(pid))
+            }
+            Request::StartInstance(tag) => {
+                supervisor.start_instance(tag).await.map(|pid| self.started(pid))
+            }
+            Request::TerminateChild(name) => {
+                supervisor.terminate_child(named(name)).await.map(|()| "ok".into())
+            }
+            Request::RestartChild(name) => {
+                supervisor.restart_child(&id(name)).await.map(|pid| self.started(pid))
+            }
+            Request::DeleteChild(name) => {
+                supervisor.delete_child(&id(name)).await.map(|()| "ok".into())
+            }
+            Request::GetChildspec(name) => {
+                supervisor.get_childspec(named(name)).await.map(|spec| same(&spec))
+            }
+            Request::WhichChildren => {
                 supervisor.which_children().await.map(|children| self.which(path, &children))
             }
-            "count_children" => supervisor.count_children().await.map(|counts| same(&counts)),
-            "get_childspec" => match action.get("tag").and_then(Json::text) {
-                Some(tag) => {
-                    let newest = self.recorder.newest(&format!("{path}/{tag}"));
-                    let pid = newest.unwrap_or_else(|| supervisor.pid());
-                    supervisor.get_childspec(pid).await.map(|spec| same(&spec))
-                }
-                None => supervisor.get_childspec(id()?).await.map(|spec| same(&spec)),
-            },
-            other => return Err(Malformed(format!("{other:?} is no action"))),
+            Request::CountChildren => supervisor.count_children().await.map(|counts| same(&counts)),
         };
-        Ok(answer.unwrap_or_else(|error| self.refusal(error)))
+        answer.unwrap_or_else(|error| self.refusal(error))
     }
 
     fn started(&self, pid: Option<Pid>) -> Json {
@@ -276,15 +269,12 @@ impl Stage {
     }
 }
 
-pub fn outcomes(value: &Json) -> Result<VecDeque<String>, Malformed> {
-    let items = value.list().ok_or_else(|| Malformed(format!("{value} is no list of outcomes")))?;
-    items
-        .iter()
-        .map(|item| match item.text() {
-            Some(word @ ("ok" | "error" | "crash" | "ignore" | "ok_crash")) => Ok(word.to_owned()),
-            _ => Err(Malformed(format!("{item} is no outcome"))),
-        })
-        .collect()
+/// A process is no id, and a slash is in none.
+fn id(name: &Name) -> String {
+    match name {
+        Name::Id(id) => id.clone(),
+        Name::Tag(tag) => format!("/{tag}"),
+    }
 }
 
 /// Every way in which a start can fail, reduced to one string.

@@ -1,133 +1,70 @@
-//! The cast of a scenario: specifications made from its JSON, and the worker that plays all parts.
+//! The cast of a scenario: specifications made from its script, and the worker in all parts.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use otp::{
-    AutoShutdown, ChildSpec, ExitReason, Intensity, Process, Restart, RunContext, Shutdown,
-    StartError, Strategy, SupervisorSpec,
-};
+use otp::{ChildSpec, ExitReason, Process, RunContext, StartError, SupervisorSpec};
 use tokio::sync::mpsc;
 
-use super::json::Json;
 use super::recorder::{Command, Recorder};
+use super::script::{Child, OnShutdown, Outcome, Sup};
 
-/// What is wrong with a scenario, and where.
-#[derive(Debug)]
-pub struct Malformed(pub String);
-
-pub fn need<'a>(value: &'a Json, key: &str) -> Result<&'a Json, Malformed> {
-    value.get(key).ok_or_else(|| Malformed(format!("{value} has no {key:?}")))
+pub fn supervisor(recorder: &Recorder, path: &str, sup: &Sup) -> SupervisorSpec {
+    SupervisorSpec::new(sup.strategy)
+        .intensity(sup.intensity)
+        .auto_shutdown(sup.auto_shutdown)
+        .children(sup.children.iter().map(|item| child(recorder, path, item)))
 }
 
-pub fn need_text<'a>(value: &'a Json, key: &str) -> Result<&'a str, Malformed> {
-    let field = need(value, key)?;
-    field.text().ok_or_else(|| Malformed(format!("{key:?} is {field}, not a string")))
-}
-
-pub fn need_number(value: &Json, key: &str) -> Result<u64, Malformed> {
-    let field = need(value, key)?;
-    field.number().ok_or_else(|| Malformed(format!("{key:?} is {field}, not a natural number")))
-}
-
-pub fn need_list<'a>(value: &'a Json, key: &str) -> Result<&'a [Json], Malformed> {
-    let field = need(value, key)?;
-    field.list().ok_or_else(|| Malformed(format!("{key:?} is {field}, not a list")))
-}
-
-/// A word of OTP's as our value.
-fn word<T: serde::de::DeserializeOwned>(key: &str, value: &Json) -> Result<T, Malformed> {
-    let text = value.to_string();
-    serde_json::from_str(&text).map_err(|error| Malformed(format!("{key:?} is {text}: {error}")))
-}
-
-pub fn supervisor(
-    recorder: &Recorder,
-    path: &str,
-    sup: &Json,
-) -> Result<SupervisorSpec, Malformed> {
-    let strategy: Strategy = word("strategy", need(sup, "strategy")?)?;
-    let max_restarts = u32::try_from(need_number(sup, "intensity")?).unwrap_or(u32::MAX);
-    let within = Duration::from_secs(need_number(sup, "period")?);
-    let auto_shutdown: AutoShutdown = sup
-        .get("auto_shutdown")
-        .map_or(Ok(AutoShutdown::Never), |mode| word("auto_shutdown", mode))?;
-    let children = need_list(sup, "children")?
-        .iter()
-        .map(|item| child(recorder, path, strategy, item))
-        .collect::<Result<Vec<_>, _>>()?;
-    recorder.supervisor(path, strategy == Strategy::SimpleOneForOne);
-    Ok(SupervisorSpec::new(strategy)
-        .intensity(Intensity::new(max_restarts, within))
-        .auto_shutdown(auto_shutdown)
-        .children(children))
-}
-
-pub fn child(
-    recorder: &Recorder,
-    above: &str,
-    strategy: Strategy,
-    item: &Json,
-) -> Result<ChildSpec, Malformed> {
-    let id = need_text(item, "id")?;
+pub fn child(recorder: &Recorder, above: &str, item: &Child) -> ChildSpec {
+    let id = item.id.as_str();
     let path = format!("{above}/{id}");
-    let supervises = item.get("type").and_then(Json::text) == Some("supervisor");
-    let mut spec = if supervises && strategy != Strategy::SimpleOneForOne {
-        let spec = supervisor(recorder, &path, need(item, "sup")?)?;
-        let recorder = recorder.clone();
-        ChildSpec::supervisor_from(id, move || attempt(&recorder, &path).map(|_| spec.clone()))
+    let mut spec = if let Some(sup) = &item.sup {
+        let spec = supervisor(recorder, &path, sup);
+        let (recorder, strategy) = (recorder.clone(), sup.strategy);
+        ChildSpec::supervisor_from(id, move || {
+            attempt(&recorder, &path)?;
+            recorder.supervisor(&path, strategy);
+            Ok(spec.clone())
+        })
     } else {
         let part = Arc::new(Part {
             recorder: recorder.clone(),
             above: above.to_owned(),
             id: id.to_owned(),
-            on_shutdown: item.get("on_shutdown").map(on_shutdown).transpose()?,
+            on_shutdown: item.on_shutdown,
         });
         ChildSpec::process(id, move || Worker { part: part.clone(), commands: None, dies: false })
     };
-    if let Some(restart) = item.get("restart") {
-        spec = spec.restart(word::<Restart>("restart", restart)?);
+    if let Some(restart) = item.restart {
+        spec = spec.restart(restart);
     }
-    if let Some(shutdown) = item.get("shutdown") {
-        spec = spec.shutdown(word::<Shutdown>("shutdown", shutdown)?);
+    if let Some(shutdown) = item.shutdown {
+        spec = spec.shutdown(shutdown);
     }
-    if let Some(significant) = item.get("significant") {
-        spec = spec.significant(word("significant", significant)?);
+    if let Some(significant) = item.significant {
+        spec = spec.significant(significant);
     }
-    Ok(spec)
-}
-
-#[derive(Clone, Copy)]
-enum OnShutdown {
-    Ignore,
-    Error,
-    Normal,
-    Delay(Duration),
-}
-
-fn on_shutdown(value: &Json) -> Result<OnShutdown, Malformed> {
-    match (value.text(), value.get("delay").and_then(Json::number)) {
-        (Some("ignore"), _) => Ok(OnShutdown::Ignore),
-        (Some("error"), _) => Ok(OnShutdown::Error),
-        (Some("normal"), _) => Ok(OnShutdown::Normal),
-        (_, Some(delay_ms)) => Ok(OnShutdown::Delay(Duration::from_millis(delay_ms))),
-        _ => Err(Malformed(format!("\"on_shutdown\" is {value}"))),
-    }
+    spec
 }
 
 /// One start attempt as planned. Says whether the process is to die at once.
 fn attempt(recorder: &Recorder, path: &str) -> Result<bool, StartError> {
-    let outcome = recorder.pop(path);
-    match outcome.as_str() {
-        "ok" => return Ok(false),
-        "ok_crash" => return Ok(true),
-        _ => recorder.fail(path, &outcome),
-    }
-    match outcome.as_str() {
-        "ignore" => Err(StartError::Ignore),
-        // Panics like `panic!`, without a line in the log for each planned crash.
-        "crash" => std::panic::resume_unwind(Box::new("boom")),
-        _ => Err(StartError::failed("boom")),
+    match recorder.pop(path) {
+        Outcome::Ok => Ok(false),
+        Outcome::OkCrash => Ok(true),
+        Outcome::Error => {
+            recorder.fail(path, "error");
+            Err(StartError::failed("boom"))
+        }
+        Outcome::Ignore => {
+            recorder.fail(path, "ignore");
+            Err(StartError::Ignore)
+        }
+        Outcome::Crash => {
+            recorder.fail(path, "crash");
+            // Panics like `panic!`, without a line in the log for each planned crash.
+            std::panic::resume_unwind(Box::new("boom"))
+        }
     }
 }
 

@@ -10,26 +10,66 @@ mod act;
 mod cast;
 mod json;
 mod recorder;
+mod script;
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
 
 use otp::{Clock, Root, StartError};
 
 use act::Stage;
-use cast::{Malformed, need, need_list, need_text};
 pub use json::Json;
 use recorder::Recorder;
+use script::{Act, Malformed, Scenario};
+
+/// No scenario takes longer on its own clock; one that does hangs, as it would on Erlang.
+const TIME_MAX: Duration = Duration::from_hours(24 * 365);
+
+/// Plays the scenarios of `input`, one a line, and writes each with our trace into `output`.
+///
+/// Ends with the first line that cannot be played; everything before it is written by then.
+pub fn play_lines(mut input: impl BufRead, mut output: impl Write) -> Result<(), String> {
+    let mut bytes = Vec::new();
+    for number in 1_u64.. {
+        let at_line = |error: String| format!("line {number}: {error}");
+        bytes.clear();
+        input.read_until(b'\n', &mut bytes).map_err(|error| at_line(error.to_string()))?;
+        if bytes.is_empty() {
+            break;
+        }
+        let outcome = match std::str::from_utf8(&bytes) {
+            Ok(text) if text.trim().is_empty() => continue,
+            Ok(text) => play(text.trim()),
+            Err(error) => Err(error.to_string()),
+        };
+        match outcome {
+            Ok(played) => writeln!(output, "{played}").map_err(|error| error.to_string())?,
+            Err(error) => {
+                output.flush().map_err(|error| error.to_string())?;
+                return Err(at_line(error));
+            }
+        }
+    }
+    output.flush().map_err(|error| error.to_string())
+}
 
 /// Plays one scenario, given as a line of JSON, and gives it back with our trace.
 pub fn play(line: &str) -> Result<Json, String> {
-    let scenario: Json = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let name = scenario.get("name").and_then(Json::text).unwrap_or("?").to_owned();
+    let json: Json = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let name = json.get("name").and_then(Json::text).unwrap_or("?");
+    let named = |error: Malformed| format!("scenario {name:?}: {error}");
+    let scenario = script::scenario(&json).map_err(named)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .map_err(|error| error.to_string())?;
-    let trace = runtime.block_on(trace(&scenario));
-    let trace = trace.map_err(|Malformed(what)| format!("scenario {name:?}: {what}"))?;
-    let Json::Object(mut fields) = scenario else {
+    let trace = runtime.block_on(async {
+        let stuck = |_| Err(Malformed::new("", "it never ends: a process does not stop"));
+        tokio::time::timeout(TIME_MAX, trace(&scenario)).await.unwrap_or_else(stuck)
+    });
+    let trace = trace.map_err(named)?;
+    let Json::Object(mut fields) = json else {
         return Err("a scenario is an object".to_owned());
     };
     fields.retain(|(key, _)| key != "trace");
@@ -37,15 +77,14 @@ pub fn play(line: &str) -> Result<Json, String> {
     Ok(Json::Object(fields))
 }
 
-async fn trace(scenario: &Json) -> Result<Vec<Json>, Malformed> {
+async fn trace(scenario: &Scenario) -> Result<Vec<Json>, Malformed> {
+    let Scenario { plans, sup, actions } = scenario;
     let recorder = Recorder::new(Root::prepare(Clock::system()));
-    if let Some(Json::Object(plans)) = scenario.get("plans") {
-        for (path, outcomes) in plans {
-            recorder.plan(path, act::outcomes(outcomes)?);
-        }
+    for (path, outcomes) in plans {
+        recorder.plan(path, outcomes);
     }
-    let spec = cast::supervisor(&recorder, otp::ROOT_PATH, need(scenario, "sup")?)?;
-    let actions = need_list(scenario, "actions")?;
+    let spec = cast::supervisor(&recorder, otp::ROOT_PATH, sup);
+    recorder.supervisor(otp::ROOT_PATH, sup.strategy);
 
     let started = Root::start_in(recorder.tree.clone(), spec).await;
     let mut steps = Vec::with_capacity(actions.len() + 3);
@@ -60,12 +99,13 @@ async fn trace(scenario: &Json) -> Result<Vec<Json>, Malformed> {
     let Ok(root) = started else { return Ok(steps) };
 
     for (place, action) in actions.iter().enumerate() {
-        let op = need_text(action, "op")?;
         stage.recorder.mark();
         let result = stage.clone().act(action.clone()).await?;
         stage.quiet().await;
-        let mut taken = step(&stage, place + 1, op, result);
-        if op == "kill" && stage.recorder.is_supervisor(need_text(action, "path")?) {
+        let mut taken = step(&stage, place + 1, &action.op, result);
+        if let Act::Kill { path } = &action.what
+            && stage.recorder.is_supervisor(path)
+        {
             push(&mut taken, "unordered", Json::Bool(true));
         }
         let dead = root.pid().exit_reason();

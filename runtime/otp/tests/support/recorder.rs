@@ -7,10 +7,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use otp::{Pid, SupervisionEvent, SupervisionEventKind as Kind, Tree};
+use otp::{Pid, Strategy, SupervisionEvent, SupervisionEventKind as Kind, Tree};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::json::Json;
+use super::script::Outcome;
 
 /// What a worker is asked to end with.
 pub type Command = otp::ExitReason;
@@ -32,7 +33,7 @@ struct Book {
     /// The same for everything that died, with how much had been recorded by then.
     dead: HashMap<(String, u64), (String, u64, u64)>,
     mark: u64,
-    plans: HashMap<String, VecDeque<String>>,
+    plans: HashMap<String, VecDeque<Outcome>>,
     simple: HashSet<String>,
     supervisors: HashSet<String>,
     newest: HashMap<String, (Pid, mpsc::UnboundedSender<Command>)>,
@@ -88,15 +89,15 @@ impl Recorder {
         Json::List(canonical(&std::mem::take(&mut self.book().entries)))
     }
 
-    pub fn plan(&self, path: &str, outcomes: VecDeque<String>) {
-        self.book().plans.insert(path.to_owned(), outcomes);
+    pub fn plan(&self, path: &str, outcomes: &[Outcome]) {
+        self.book().plans.insert(path.to_owned(), outcomes.iter().copied().collect());
     }
 
     /// The outcome of the next start attempt of a path.
-    pub fn pop(&self, path: &str) -> String {
+    pub fn pop(&self, path: &str) -> Outcome {
         let mut book = self.book();
         let plan = book.plans.get_mut(path);
-        plan.and_then(VecDeque::pop_front).unwrap_or_else(|| "ok".to_owned())
+        plan.and_then(VecDeque::pop_front).unwrap_or(Outcome::Ok)
     }
 
     pub fn fail(&self, path: &str, how: &str) {
@@ -121,10 +122,12 @@ impl Recorder {
         book.hold.take_if(is_meant)
     }
 
-    pub fn supervisor(&self, path: &str, is_simple: bool) {
+    /// Notes that a path is a supervisor's from now on.
+    pub fn supervisor(&self, path: &str, strategy: Strategy) {
         let mut book = self.book();
         book.supervisors.insert(path.to_owned());
-        if is_simple {
+        book.newest.remove(path);
+        if strategy == Strategy::SimpleOneForOne {
             book.simple.insert(path.to_owned());
         }
     }
@@ -140,7 +143,9 @@ impl Recorder {
     /// Notes the newest process of a worker's path.
     pub fn worker(&self, path: &str, pid: Pid) -> mpsc::UnboundedReceiver<Command> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.book().newest.insert(path.to_owned(), (pid, sender));
+        let mut book = self.book();
+        book.supervisors.remove(path);
+        book.newest.insert(path.to_owned(), (pid, sender));
         receiver
     }
 
@@ -152,11 +157,13 @@ impl Recorder {
         self.tree.pid(path)
     }
 
-    pub fn command(&self, path: &str, command: Command) {
-        if let Some((_, sender)) = self.book().newest.get(path) {
-            // A worker that is dead by now has done as it was told.
-            let _ = sender.send(command);
-        }
+    /// Asks a worker to end by itself; says whether there is one at this path.
+    pub fn command(&self, path: &str, command: Command) -> bool {
+        let book = self.book();
+        let Some((_, sender)) = book.newest.get(path) else { return false };
+        // A worker that is dead by now has done as it was told.
+        let _ = sender.send(command);
+        true
     }
 
     /// What is dead by now will be called dead in the answers that follow.
