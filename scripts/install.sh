@@ -42,7 +42,7 @@ fi
 need build-essential have cc
 
 if [ "$purpose" != run ]; then
-    need erlang-base have erl
+    need erlang-base have escript
 fi
 
 if [ "$purpose" = test ]; then
