@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** this module reads no file; the caller passes the text.
 
+mod application;
 mod problem;
 mod read;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::{ChildKind, ChildSpec, Intensity, QuarantineSchedule, Restart, Shutdown, Strategy};
 
+pub use application::ApplicationTuning;
 pub use problem::{ConfigError, ConfigErrors};
 
 /// What the tree has, so that the page can be checked against it.
@@ -22,6 +24,7 @@ pub use problem::{ConfigError, ConfigErrors};
 pub struct Known {
     sections: BTreeMap<String, Vec<String>>,
     domains: BTreeMap<String, Vec<String>>,
+    applications: BTreeMap<String, application::Keys>,
 }
 
 impl Known {
@@ -62,6 +65,7 @@ pub struct Tuning {
     defaults: Settings,
     sections: BTreeMap<String, Settings>,
     domains: BTreeMap<String, Settings>,
+    applications: BTreeMap<String, ApplicationTuning>,
 }
 
 /// One table as written: only what the page says.

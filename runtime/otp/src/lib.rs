@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed"))]
 
 mod actor;
+mod application;
 mod bulkhead;
 mod call;
 mod changes;
@@ -53,6 +54,10 @@ mod watch;
 mod watchdog;
 
 pub use actor::{Actor, Context};
+pub use application::{
+    Application, ApplicationEntry, ApplicationError, ApplicationStatus, Applications, Ended,
+    Environment, EnvironmentChange, EnvironmentError, StartType,
+};
 pub use bulkhead::{Bulkhead, BulkheadError};
 pub use call::{ActorRef, CALL_TIMEOUT, CallError, CastError, NoProc, Reply};
 pub use changes::{Changes, Flags, Replaced};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::problem::{Problems, hint};
-use super::{ConfigErrors, Known, Settings, Tuning};
+use super::{ConfigErrors, Known, Settings, Tuning, application};
 use crate::{Restart, Strategy};
 
 /// What every supervisor may say.
@@ -41,6 +41,8 @@ pub(super) fn page(text: &str, file: &str, known: &Known) -> Result<Tuning, Conf
             for (name, key, item) in entries(root) {
                 top_level(&mut tuning, &mut problems, known, (name, key, item));
             }
+            let applications = entries(root).find(|(name, ..)| *name == "application");
+            tuning.applications = application::tables(&mut problems, known, applications);
             for name in known.domains.keys().filter(|name| !has_table(root, name)) {
                 problems.missing(format!(
                     "domain `{name}` is missing; add a table `[domain.{name}]`, empty if the \
@@ -61,10 +63,10 @@ fn has_table(root: &dyn TableLike, domain: &str) -> bool {
     domains.is_some_and(|domains| domains.contains_key(domain))
 }
 
-type Entry<'a> = (&'a str, &'a Key, &'a Item);
+pub(super) type Entry<'a> = (&'a str, &'a Key, &'a Item);
 
 /// The entries of a table with their keys, since only a key knows its place.
-fn entries(table: &dyn TableLike) -> impl Iterator<Item = Entry<'_>> {
+pub(super) fn entries(table: &dyn TableLike) -> impl Iterator<Item = Entry<'_>> {
     table
         .iter()
         .filter_map(|(name, _)| table.get_key_value(name).map(|(key, item)| (name, key, item)))
@@ -76,6 +78,8 @@ fn top_level(tuning: &mut Tuning, problems: &mut Problems<'_>, known: &Known, en
         tuning.defaults = table(problems, entry, &[SUPERVISOR, LIMITS], &[]);
     } else if name == "domain" {
         domains(tuning, problems, known, entry);
+    } else if name == "application" && !known.applications.is_empty() {
+        // Read with what is missing, once the rest of the page has been.
     } else if let Some(children) = known.sections.get(name) {
         let keys: &[&[&str]] =
             if name == "domains" { &[SUPERVISOR, GIVE_UP] } else { &[SUPERVISOR] };
@@ -84,6 +88,7 @@ fn top_level(tuning: &mut Tuning, problems: &mut Problems<'_>, known: &Known, en
     } else {
         let what = if item.is_table_like() { "table" } else { "key" };
         let names = known.sections.keys().map(String::as_str).chain(["defaults", "domain"]);
+        let names = names.chain((!known.applications.is_empty()).then_some("application"));
         let hint = hint(name, names);
         problems.at(key.span(), format!("unknown {what} `{name}`; {hint}"));
     }
@@ -165,7 +170,7 @@ fn child_tables(
 }
 
 /// What is wrong with one key, as a sentence.
-type Complaint = String;
+pub(super) type Complaint = String;
 
 fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint> {
     match name {
@@ -208,7 +213,11 @@ fn place(name: &str, item: &Item) -> Result<(), Complaint> {
     }
 }
 
-fn choice<T: Copy>(name: &str, item: &Item, options: &[(&str, T)]) -> Result<T, Complaint> {
+pub(super) fn choice<T: Copy>(
+    name: &str,
+    item: &Item,
+    options: &[(&str, T)],
+) -> Result<T, Complaint> {
     let names = || options.iter().map(|(name, _)| *name);
     let Some(text) = item.as_str() else {
         let names = names().collect::<Vec<_>>().join("\", \"");
@@ -234,7 +243,7 @@ fn seconds(name: &str, item: &Item, range: RangeInclusive<u32>) -> Result<Durati
     whole(name, item, &range).map(|count| Duration::from_secs(count.into()))
 }
 
-fn milliseconds(
+pub(super) fn milliseconds(
     name: &str,
     item: &Item,
     range: RangeInclusive<u32>,
@@ -265,7 +274,7 @@ fn schedule(name: &str, item: &Item) -> Result<Vec<Duration>, Complaint> {
 }
 
 /// What was found instead, in the operator's own words where it is short.
-fn describe(item: &Item) -> String {
+pub(super) fn describe(item: &Item) -> String {
     match item {
         Item::Value(Value::Integer(number)) => format!("{}", number.value()),
         Item::Value(Value::Float(number)) => format!("the number {}", number.value()),

@@ -2,10 +2,13 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
+mod application;
 mod bulkhead;
 mod call;
 mod dynamic;
+mod environment;
 mod group;
+mod halt;
 mod holding;
 mod lifecycle;
 mod mailbox;
