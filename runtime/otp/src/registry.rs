@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use otp::{Actor, ChildSpec, Clock, Context, ExitReason, Registry, Reply, Root, StartError};
-//! use otp::{ActorRef, CALL_TIMEOUT, Strategy, SupervisorSpec};
+//! use otp::{ActorRef, Strategy, SupervisorSpec};
 //!
 //! type Greeters = Registry<&'static str, ActorRef<Reply<&'static str>>>;
 //!
@@ -42,7 +42,7 @@
 //! let root = Root::start(spec, Clock::system()).await?;
 //!
 //! let greeter = registry.via("greeter");
-//! assert_eq!(greeter.call(|reply| reply, CALL_TIMEOUT).await?, "hello");
+//! assert_eq!(greeter.request(|reply| reply).await?, "hello");
 //! root.stop().await;
 //! assert_eq!(registry.count(), 0);
 //! # Ok(())

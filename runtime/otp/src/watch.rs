@@ -134,6 +134,25 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_that_races_with_the_end_either_acts_or_is_given_back() {
+        for _ in 0..2_000 {
+            let (watches, notes) = (Watches::default(), Arc::default());
+            let ready = std::sync::Barrier::new(2);
+
+            let added = std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    ready.wait();
+                    watches.end(&ExitReason::Normal);
+                });
+                ready.wait();
+                watches.add(note(&notes, "watch"), || false).is_ok()
+            });
+
+            assert_eq!(notes.lock().unwrap().len(), usize::from(added));
+        }
+    }
+
+    #[test]
     fn a_watch_on_a_process_that_is_over_is_given_back() {
         let (dead, never_up) = (Watches::default(), Watches::default());
         never_up.end(&ExitReason::Normal);

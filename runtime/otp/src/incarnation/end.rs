@@ -105,6 +105,8 @@ impl ExitGuard {
             if listed.is_none() {
                 // Born behind a bulkhead that was given up meanwhile; nobody waits for it.
                 incarnation.be_over();
+                // It may take no name that would outlive it, for its end will not be told.
+                incarnation.watches.end(&incarnation.reason());
                 incarnation.vanish();
             }
         }

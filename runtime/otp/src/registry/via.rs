@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{RegisterError, Registry};
 use crate::actor::Context;
-use crate::call::{ActorRef, CallError, CastError, Reply};
+use crate::call::{ActorRef, CALL_TIMEOUT, CallError, CastError, Reply};
 
 /// Whoever has a name in a registry at the moment of each message; it follows restarts.
 pub struct Via<K: Eq + Hash + Clone, M> {
@@ -58,6 +58,19 @@ where
         within: Duration,
     ) -> Result<T, CallError> {
         self.actor().ok_or(CallError::NoProc)?.call(message, within).await
+    }
+
+    /// Asks whoever has the name and waits for the answer, at most for
+    /// [`CALL_TIMEOUT`](crate::CALL_TIMEOUT), which is 5 s.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`ActorRef::call`].
+    pub async fn request<T: Send>(
+        &self,
+        message: impl FnOnce(Reply<T>) -> M + Send,
+    ) -> Result<T, CallError> {
+        self.call(message, CALL_TIMEOUT).await
     }
 }
 
