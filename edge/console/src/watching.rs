@@ -269,6 +269,10 @@ fn happening(event: &SupervisionEvent) -> Happening {
         SupervisionEventKind::GaveUp => ("gave_up", None),
         SupervisionEventKind::Quarantined { .. } => ("quarantined", None),
         SupervisionEventKind::QuarantineLifted => ("quarantine_lifted", None),
+        SupervisionEventKind::Overstayed { message, for_ms, .. } => {
+            ("overstayed", Some(clean(&format!("{message} for {for_ms} ms"))))
+        }
+        SupervisionEventKind::NotReplaced { why } => ("not_replaced", Some(clean(why))),
     };
     Happening {
         sequence: event.sequence,
