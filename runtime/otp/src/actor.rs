@@ -4,6 +4,7 @@
 //! happens in [`Actor::init`], which its supervisor awaits. A panic ends the actor, never more.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use crate::child::{Birth, Launch};
 use crate::clock::Clock;
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation, Pid};
-use crate::inside::System;
+use crate::inside::Inside;
 use crate::mailbox::{Bounded, Delivery};
 use crate::monitor::{self, Down, MonitorRef};
+use crate::sys::{observed, short_name};
 use crate::timer::Timer;
 use crate::tree::Tree;
 
@@ -43,6 +45,20 @@ pub trait Actor: Sized + Send + 'static {
         message: Self::Message,
         context: &Context<Self::Message>,
     ) -> impl Future<Output = Result<(), ExitReason>> + Send;
+
+    /// What others may see of its state, for [`crate::sys::get_state`]; nothing unless said
+    /// otherwise. It is asked for between two messages, so it should be quick, and leave out what
+    /// is secret.
+    fn state(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// What a message is called by those who look at the actor with [`crate::sys`]; the name of
+    /// its type unless said otherwise. Nobody asks while nobody looks.
+    fn describe(message: &Self::Message) -> Cow<'static, str> {
+        let _ = message;
+        Cow::Borrowed(short_name::<Self::Message>())
+    }
 
     /// Says farewell, after a stop or a failure; not after a kill.
     fn terminate(&mut self, reason: &ExitReason) -> impl Future<Output = ()> + Send {
@@ -242,16 +258,20 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
                 }
             },
             Delivery::System => {
-                state.attend();
+                Box::pin(state.attend(&myself)).await;
                 return Ok(());
             }
         };
-        if let Some(inside) = state.context.incarnation.inside() {
-            inside.go_on();
-        }
-        let handling = state.actor.handle(message, &state.context);
-        let incarnation = &state.context.incarnation;
-        let outcome = caught(incarnation.on_watch(type_name::<A::Message>(), handling)).await;
+        let State { actor, context, .. } = &mut *state;
+        let incarnation = &context.incarnation;
+        let is_observed = incarnation.inside().is_some_and(Inside::go_on);
+        let name = is_observed.then(|| A::describe(&message));
+        let handling = actor.handle(message, context);
+        let work = caught(incarnation.on_watch(type_name::<A::Message>(), handling));
+        let outcome = match name {
+            None => work.await,
+            Some(name) => Box::pin(observed(incarnation, name, work)).await,
+        };
         state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
         let reason = match outcome {
             Ok(Ok(())) => return Ok(()),
@@ -279,11 +299,23 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
 }
 
 impl<A: Actor> State<A> {
-    /// Does what is wanted by those who look inside.
-    fn attend(&mut self) {
-        while let Some(system) = self.context.incarnation.open().next() {
-            match system {
-                System::Pass(reply) => reply.send(()),
+    /// Does what is wanted by those who look inside, and while suspended nothing else but obey.
+    async fn attend(&mut self, myself: &ractor::ActorRef<Delivery<A::Message>>) {
+        let Self { actor, context, .. } = self;
+        let inside = context.incarnation.open();
+        loop {
+            inside.serve(|| actor.state());
+            if !inside.is_suspended() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = context.incarnation.stopping().raised() => {
+                    // Told here as well: else a message might come before the stop.
+                    myself.stop(None);
+                    return;
+                }
+                () = inside.arrived() => {}
             }
         }
     }

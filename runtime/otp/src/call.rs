@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::exit::ExitReason;
 use crate::incarnation::{Incarnation, Pid};
 use crate::mailbox::{Bounded, Delivery, Late, Loss, MailboxReport, Outcome};
+use crate::sys;
 
 /// How long a call waits, where the caller has no better idea.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,6 +93,7 @@ pub struct Reply<T>(oneshot::Sender<T>);
 impl<T> Reply<T> {
     /// Answers the call. A caller that no longer waits is no concern of the callee.
     pub fn send(self, answer: T) {
+        sys::answered::<T>();
         let _ = self.0.send(answer);
     }
 
@@ -187,7 +189,9 @@ impl<M: Send + 'static> ActorRef<M> {
         self.inner.cast(delivery).map_err(|_| {
             self.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
             CastError::NoProc
-        })
+        })?;
+        sys::sent::<M>(&self.incarnation);
+        Ok(())
     }
 
     fn post(

@@ -9,8 +9,6 @@
 
 mod end;
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +23,7 @@ use crate::child::ChildKind;
 use crate::exit::ExitReason;
 use crate::inside::{Inside, System};
 use crate::mailbox::MailboxReport;
+pub(crate) use crate::pid::Pid;
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
@@ -100,7 +99,7 @@ pub(crate) struct Incarnation {
     number: AtomicU64,
     body: OnceLock<Body>,
     /// The tokio task that runs the process: its starter's, later its own.
-    task: AtomicU64,
+    pub(crate) task: AtomicU64,
     told: OnceLock<ExitReason>,
     stopping: Signal,
     death: OnceLock<Death>,
@@ -119,9 +118,6 @@ struct Body {
 
 /// Puts the token for [`System`] into a mailbox, whatever its messages are.
 pub(crate) type Wake = fn(&ActorCell) -> bool;
-
-/// What [`Incarnation::task`] says of work that no task of tokio's runs.
-const NO_TASK: u64 = u64::MAX;
 
 impl Incarnation {
     pub(crate) fn new(
@@ -199,21 +195,6 @@ impl Incarnation {
         on_watch(self.slice.as_deref(), doing, work).await
     }
 
-    /// Notes the task that calls this as the one that runs the process.
-    pub(crate) fn run_here(&self) {
-        self.task.store(task_number(), Ordering::Relaxed);
-    }
-
-    /// Notes that the task that called [`Incarnation::run_here`] is done with the process.
-    pub(crate) fn leave(&self) {
-        self.task.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether whoever calls this is run by the task of the process: it cannot wait for it.
-    pub(crate) fn is_running_here(&self) -> bool {
-        self.task.load(Ordering::Relaxed) == task_number()
-    }
-
     /// What is kept for those who look inside, if anybody ever did.
     pub(crate) fn inside(&self) -> Option<&Inside> {
         self.inside.get().map(|inside| &**inside)
@@ -222,6 +203,10 @@ impl Incarnation {
     /// What is kept for those who look inside, from now on.
     pub(crate) fn open(&self) -> &Inside {
         self.inside.get_or_init(Box::default)
+    }
+
+    pub(crate) fn has_mailbox(&self) -> bool {
+        self.body.get().is_some_and(|body| body.wake.is_some())
     }
 
     /// Wants something of the process, which it does behind what waits in its mailbox, or at once
@@ -333,96 +318,5 @@ impl Incarnation {
         if let Some(Body { cell, .. }) = self.body.get() {
             cell.kill();
         }
-    }
-}
-
-/// The number of the task that calls this.
-fn task_number() -> u64 {
-    /// Tokio shows the number of a task only to a hasher.
-    struct Seen(u64);
-
-    impl Hasher for Seen {
-        fn write(&mut self, _: &[u8]) {}
-
-        fn write_u64(&mut self, number: u64) {
-            self.0 = number;
-        }
-
-        fn finish(&self) -> u64 {
-            self.0
-        }
-    }
-
-    tokio::task::try_id().map_or(NO_TASK, |id| {
-        let mut seen = Seen(NO_TASK);
-        id.hash(&mut seen);
-        seen.0
-    })
-}
-
-/// A reference to one incarnation of a process; after its death it refers to nothing else.
-#[derive(Clone)]
-pub struct Pid(pub(crate) Arc<Incarnation>);
-
-impl Pid {
-    /// Where in the tree it lives or lived.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.0.path
-    }
-
-    /// Which life at that path this is, counted from 1.
-    #[must_use]
-    pub fn incarnation(&self) -> u64 {
-        self.0.number()
-    }
-
-    /// Whether it is up.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.0.is_alive()
-    }
-
-    /// Why it ended, if it did.
-    #[must_use]
-    pub fn exit_reason(&self) -> Option<ExitReason> {
-        self.0.death().map(|death| death.reason.clone())
-    }
-
-    /// Waits until it is gone, with everything below it, and says why.
-    pub async fn gone(&self) -> ExitReason {
-        self.0.gone().raised().await;
-        self.0.reason()
-    }
-
-    /// Kills it: it ends at its next await, without any code of its own.
-    pub fn kill(&self) {
-        self.0.kill();
-    }
-
-    /// What its mailbox looks like: how full it is, since when, and how much it has lost.
-    #[must_use]
-    pub fn mailbox(&self) -> MailboxReport {
-        self.0.mailbox()
-    }
-}
-
-impl PartialEq for Pid {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Pid {}
-
-impl Hash for Pid {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
-}
-
-impl fmt::Debug for Pid {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "<{}#{}>", self.0.path, self.0.number())
     }
 }

@@ -266,7 +266,8 @@ impl Partitions {
     ///
     /// # Errors
     ///
-    /// Those of [`ActorRef::cast`]; [`CastError::NoProc`] while that copy is down or being restarted.
+    /// Those of [`ActorRef::cast`]; [`CastError::NoProc`] while that copy is down or being
+    /// restarted.
     pub fn cast<M: Send + 'static>(
         &self,
         key: impl Into<PartitionKey>,

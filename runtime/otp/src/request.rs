@@ -16,6 +16,7 @@ use crate::exit::{ExitReason, StartError};
 use crate::incarnation::{Incarnation, Pid};
 use crate::specification::{SpecError, SupervisorSpec};
 use crate::supervisor::Message;
+use crate::sys;
 
 /// Why a supervisor does not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -287,7 +288,9 @@ impl SupervisorRef {
         self.inner.cast(Message::Request(request)).map_err(|_| {
             self.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
             RequestError::NoProc
-        })
+        })?;
+        sys::sent::<Request>(&self.incarnation);
+        Ok(())
     }
 
     async fn ask<T: Send>(

@@ -91,6 +91,11 @@ impl RunContext {
         Pid(self.incarnation.clone())
     }
 
+    /// Shows the state of the process to those who look with [`crate::sys::get_state`].
+    pub fn publish_state(&self, state: serde_json::Value) {
+        self.incarnation.open().publish(state);
+    }
+
     /// Shows how much work waits, where an actor shows its mailbox.
     pub fn report_backlog(&self, depth: u64) {
         self.incarnation.backlog().store(depth, Ordering::Relaxed);

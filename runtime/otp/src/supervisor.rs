@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** one message at a time; whatever is awaited here, requests wait meanwhile.
 
+mod inspect;
 mod mend;
 mod reconfigure;
 mod serve;
@@ -142,7 +143,7 @@ impl ractor::Actor for Host {
         if matches!(message, Message::Request(_)) {
             supervisor.me.backlog().fetch_sub(1, Ordering::Relaxed);
         }
-        if let Flow::Exit(reason) = Box::pin(supervisor.take(message)).await {
+        if let Flow::Exit(reason) = Box::pin(supervisor.look_and_take(message)).await {
             supervisor.end(reason).await;
         }
         Ok(())
@@ -162,12 +163,9 @@ impl Supervisor {
             Message::Stop(reason) => Flow::Exit(reason),
             Message::Request(request) => {
                 self.serve(request).await;
-                Flow::Continue
+                self.attend_if_suspended().await
             }
-            Message::System => {
-                self.attend();
-                Flow::Continue
-            }
+            Message::System => self.attend().await,
         }
     }
 

@@ -209,6 +209,18 @@ impl Tree {
         self.supervisor(above).ok_or_else(gone)?.lift(id).map_err(|_| gone())
     }
 
+    /// When a process came up; `None` when it is no longer up.
+    pub(crate) fn started_at(
+        &self,
+        incarnation: &Arc<Incarnation>,
+    ) -> Option<chrono::DateTime<chrono::Utc>> {
+        let book = self.book();
+        let record = book.nodes.get(&incarnation.path)?;
+        record
+            .started_at
+            .filter(|_| record.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, incarnation)))
+    }
+
     fn unknown(&self, path: &str) -> TreeError {
         let book = self.book();
         if book.nodes.contains_key(path) {

@@ -6,7 +6,6 @@ use super::Supervisor;
 use crate::child::{ChildKind, ChildSpec};
 use crate::children::{Child, Seat, Standing};
 use crate::incarnation::{Incarnation, Pid};
-use crate::inside::System;
 use crate::request::{
     ChildCounts, ChildDescription, ChildEntry, ChildName, ChildState, Request, RequestError,
 };
@@ -15,15 +14,6 @@ use crate::strategy::Strategy;
 type Answer<T> = Result<T, RequestError>;
 
 impl Supervisor {
-    /// Does what is wanted by those who look inside.
-    pub(super) fn attend(&mut self) {
-        while let Some(system) = self.me.open().next() {
-            match system {
-                System::Pass(reply) => reply.send(()),
-            }
-        }
-    }
-
     pub(super) async fn serve(&mut self, request: Request) {
         match request {
             Request::StartChild(spec, reply) => reply.send(self.start_child(*spec).await),
@@ -41,8 +31,7 @@ impl Supervisor {
             Request::GetChildspec(child, reply) => reply.send(self.get_childspec(&child)),
             Request::Suspend(resumed, reply) => {
                 reply.send(Ok(()));
-                // It ends with the sender, and never with a value.
-                let _ = resumed.await;
+                self.hold(resumed).await;
             }
             Request::LiftQuarantine(id) => self.lift(&id).await,
             Request::Reconfigure(spec, reply) => reply.send(self.reconfigure(*spec)),

@@ -19,6 +19,7 @@ mod quarantine;
 mod reconfigure;
 mod registry;
 mod stage;
+mod sys;
 mod task;
 mod timer;
 mod tree;
