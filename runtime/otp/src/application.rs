@@ -13,7 +13,7 @@
 //! | [`StartType`] | it ended by itself | it cannot be started |
 //! |---|---|---|
 //! | `Temporary` (default) | it is reported | an error for whoever started it |
-//! | `Transient` | unless with `normal`, all others are stopped | the same, unless it did not want to |
+//! | `Transient` | unless with `normal`, all others are stopped | the same, unless it declined |
 //! | `Permanent` | all others are stopped | the same |
 //!
 //! A supervisor that gives up ends with `shutdown`, so a transient application is in practice as

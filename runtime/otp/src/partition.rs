@@ -13,8 +13,8 @@
 //! ```
 //! use std::num::NonZeroUsize;
 //! use otp::{
-//!     Actor, CALL_TIMEOUT, ChildSpec, Clock, Context, ExitReason, PartitionSupervisor, Reply, Root,
-//!     Strategy, SupervisorSpec,
+//!     Actor, CALL_TIMEOUT, ChildSpec, Clock, Context, ExitReason, PartitionSupervisor, Reply,
+//!     Root, Strategy, SupervisorSpec,
 //! };
 //!
 //! /// Knows which copy it is.

@@ -42,7 +42,8 @@
 //! assert_eq!(hanging.await_within(limit).await, Err(TaskError::TimedOut { ms: 10 }));
 //!
 //! // Two at a time, in the order of the items.
-//! let mut squares = tasks.stream(1..=4_u64).max_concurrency(2).run(|item| async move { item * item });
+//! let squares = tasks.stream(1..=4_u64).max_concurrency(2);
+//! let mut squares = squares.run(|item| async move { item * item });
 //! let mut sum = 0;
 //! while let Some(square) = squares.next().await {
 //!     sum += square?;

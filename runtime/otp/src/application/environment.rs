@@ -36,7 +36,8 @@ pub enum EnvironmentError {
     },
     /// Its value is not of that type.
     #[error(
-        "`{key}` in the environment of application `{application}` is {found}, not {expected}: {cause}"
+        "`{key}` in the environment of application `{application}` is {found}, not {expected}: \
+         {cause}"
     )]
     WrongType {
         /// Whose environment it is.

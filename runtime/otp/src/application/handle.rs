@@ -58,7 +58,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // A panic while the ledger was held cannot have left it half-written: it holds plain values.
+        // A panic while the ledger was held left nothing half-written: it holds plain values.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

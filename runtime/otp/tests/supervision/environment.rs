@@ -58,8 +58,8 @@ async fn the_page_overrides_what_the_code_says() {
     let entry = applications.which().pop().unwrap();
     let node = applications.tree().find("root/billing").unwrap();
 
-    let missing = "application `billing` did not start: application `billing` has no `since` in its \
-                   environment; expected String";
+    let missing = "application `billing` did not start: application `billing` has no `since` in \
+                   its environment; expected String";
     assert_eq!(early.unwrap_err().to_string(), missing);
     assert_eq!(changed, ["billing"]);
     assert_eq!(entry.start_type, StartType::Permanent);
@@ -92,7 +92,7 @@ async fn a_page_that_names_what_there_is_not_is_refused_with_line_and_nearest_na
     let wrong = r#"
 [application.biling]
 [application.billing]
-start = "allways"
+start = "permanant"
 restart = "permanent"
 [application.billing.env]
 rate = "fast"
@@ -104,8 +104,8 @@ lable = "x"
 
     let text = r#"supervision.toml:2: unknown application `biling`; did you mean `billing`?
     [application.biling]
-supervision.toml:4: `start` cannot be `allways`; expected one of `permanent`, `temporary`, `transient`
-    start = "allways"
+supervision.toml:4: `start` cannot be `permanant`; did you mean `permanent`?
+    start = "permanant"
 supervision.toml:5: unknown key `restart`; did you mean `start`?
     restart = "permanent"
 supervision.toml:7: `rate` must be a number, not the text "fast"
