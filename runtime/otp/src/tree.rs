@@ -6,6 +6,7 @@
 //! **Invariant:** one tree per [`crate::Root`]; nothing is global to the operating-system process.
 
 mod record;
+mod report;
 mod write;
 
 use std::collections::{HashMap, VecDeque};

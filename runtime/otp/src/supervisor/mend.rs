@@ -147,11 +147,12 @@ impl Supervisor {
     /// One restart too many: the failure moves one level up.
     fn give_up(&mut self, seat: Seat) {
         let cause = self.outage(seat).map(|outage| outage.cause);
-        self.retire(seat);
-        let left = self.children.running().into_iter().rev();
+        let path = self.children.get(seat).map(|child| child.path.clone()).unwrap_or_default();
+        let left = self.children.running().into_iter().rev().filter(|sibling| *sibling != seat);
         let touched = left.filter_map(|sibling| Some(self.children.get(sibling)?.path.to_string()));
         let touched = touched.collect();
-        self.tree().gave_up(&self.me.path, cause, touched);
+        self.tree().gave_up(&self.me.path, &path, cause, touched);
+        self.retire(seat);
         self.guard.record_giving_up();
     }
 

@@ -21,6 +21,7 @@ pub(super) struct Record {
     pub(super) kind: ChildKind,
     pub(super) restart: Restart,
     pub(super) shutdown: Shutdown,
+    pub(super) significant: bool,
     pub(super) label: Arc<str>,
     /// How many threads of its own it has.
     pub(super) threads: Option<usize>,
@@ -45,6 +46,7 @@ impl Record {
             kind: ChildKind::Worker,
             restart: Restart::default(),
             shutdown: Shutdown::Infinity,
+            significant: false,
             label: Arc::from(""),
             threads: None,
             supervises: None,
@@ -64,6 +66,7 @@ impl Record {
         self.kind = spec.kind;
         self.restart = spec.restart;
         self.shutdown = spec.shutdown;
+        self.significant = spec.significant;
         self.label = spec.label.clone();
         self.threads = spec.bulkhead.as_ref().map(Bulkhead::threads);
     }

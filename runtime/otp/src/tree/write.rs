@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
+use super::report::{self, Ending};
 use super::{Book, HISTORY_MAX, Tree};
 use crate::child::{ChildSpec, Restart};
 use crate::event::{SupervisionEvent, SupervisionEventKind as Kind};
@@ -154,7 +155,8 @@ impl Tree {
             None => Kind::Exited { reason },
         };
         let event = Event { path: &incarnation.path, kind, cause: None };
-        let sequence = self.tell(&mut book, event, Vec::new(), None);
+        let ending = incarnation.told().map_or(Ending::Unasked, Ending::Told);
+        let sequence = self.tell_ending(&mut book, event, ending);
         drop(book);
         drop(past);
         self.moved();
@@ -206,7 +208,15 @@ impl Tree {
         self.tell(&mut book, event, touched, Some(recovery_us));
     }
 
-    pub(crate) fn gave_up(&self, path: &str, cause: Option<u64>, touched: Vec<String>) {
+    /// A supervisor gives up, because the child at `offender` died once too often.
+    pub(crate) fn gave_up(
+        &self,
+        path: &str,
+        offender: &str,
+        cause: Option<u64>,
+        touched: Vec<String>,
+    ) {
+        report::gave_up(path, cause, self.book().nodes.get(offender));
         self.write(Event { path, kind: Kind::GaveUp, cause }, touched, None, Status::Stopping);
     }
 
@@ -233,13 +243,28 @@ impl Tree {
         self.moved();
     }
 
-    /// Numbers an event, remembers it and hands it out, all under the lock, so that every reader
-    /// sees the events in the order of their numbers. The ordinary life of a temporary child goes
-    /// only to those who asked for everything.
     fn tell(
         &self,
         book: &mut Book,
         event: Event<'_>,
+        touched: Vec<String>,
+        recovery_us: Option<u64>,
+    ) {
+        self.hand_out(book, event, Ending::Unasked, touched, recovery_us);
+    }
+
+    fn tell_ending(&self, book: &mut Book, event: Event<'_>, ending: Ending<'_>) -> u64 {
+        self.hand_out(book, event, ending, Vec::new(), None)
+    }
+
+    /// Numbers an event, remembers it and hands it out, all under the lock, so that every reader
+    /// sees the events in the order of their numbers. The ordinary life of a temporary child goes
+    /// only to those who asked for everything.
+    fn hand_out(
+        &self,
+        book: &mut Book,
+        event: Event<'_>,
+        ending: Ending<'_>,
         touched: Vec<String>,
         recovery_us: Option<u64>,
     ) -> u64 {
@@ -258,7 +283,7 @@ impl Tree {
             touched,
             recovery_us,
         });
-        report(&event);
+        report::report(&event, record, ending);
         // Nobody listening is no fault.
         let _ = self.0.everything.send(event.clone());
         if is_ordinary {
@@ -284,48 +309,5 @@ fn forget(nodes: &mut HashMap<Arc<str>, Record>, path: &str) {
         for child in record.children.values() {
             forget(nodes, child);
         }
-    }
-}
-
-/// The same events for the log, in OTP's vocabulary.
-fn report(event: &SupervisionEvent) {
-    let SupervisionEvent { path, incarnation, cause, .. } = event;
-    match &event.kind {
-        Kind::Started => tracing::debug!(path, incarnation, "progress"),
-        Kind::Exited { reason } if reason.is_mild() => {
-            tracing::debug!(path, incarnation, %reason, "child_terminated");
-        }
-        Kind::Exited { reason } => {
-            tracing::warn!(path, incarnation, %reason, "child_terminated");
-        }
-        Kind::Terminated { reason } if reason.is_mild() => {
-            tracing::debug!(path, incarnation, %reason, "shutdown");
-        }
-        Kind::Terminated { reason } => {
-            tracing::warn!(path, incarnation, %reason, "shutdown_error");
-        }
-        Kind::Restarted => {
-            tracing::info!(path, incarnation, cause, recovery_us = event.recovery_us, "restarted");
-        }
-        Kind::StartFailed { error } => tracing::warn!(path, cause, error, "start_error"),
-        Kind::Ignored => tracing::debug!(path, "ignored"),
-        Kind::GaveUp => tracing::error!(path, cause, "reached_max_restart_intensity"),
-        Kind::Quarantined { round, until } => {
-            tracing::error!(path, cause, round, %until, "quarantined");
-        }
-        Kind::QuarantineLifted => tracing::info!(path, "quarantine_lifted"),
-        Kind::Overstayed { message, for_ms, spawned_at, ancestors } => {
-            let spawned_at = spawned_at.as_deref();
-            tracing::warn!(
-                path,
-                incarnation,
-                message,
-                for_ms,
-                spawned_at,
-                ?ancestors,
-                "overstayed"
-            );
-        }
-        Kind::NotReplaced { why } => tracing::error!(path, incarnation, why, "not_replaced"),
     }
 }

@@ -18,6 +18,7 @@ mod periodic;
 mod quarantine;
 mod reconfigure;
 mod registry;
+mod report;
 mod stage;
 mod sys;
 mod task;
