@@ -1,14 +1,17 @@
 //! Registries: names that live as long as their processes.
 
 use std::collections::HashSet;
+use std::sync::mpsc;
 
 use otp::{
-    Actor, ActorRef, CallError, ChildSpec, Clock, Context, DynamicSupervisor, ExitReason,
+    Actor, ActorRef, Bulkhead, CallError, ChildSpec, Clock, Context, DynamicSupervisor, ExitReason,
     Intensity, LISTENER_BACKLOG, Pid, RegisterError, Registry, RegistryEvent, Reply, Root,
     StartError, Strategy, SupervisorSpec,
 };
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
+use super::holding::Holder;
 use super::stage::{Journal, SECOND, patient, restarted, start, worker};
 
 type Names = Registry<&'static str, ActorRef<Reply<u64>>>;
@@ -222,6 +225,63 @@ async fn a_cast_to_a_name_nobody_has_is_refused() {
     let registry = Registry::<&str, ActorRef<()>>::unique();
 
     assert_eq!(registry.via("nobody").cast(()), Err(otp::CastError::NoProc));
+}
+
+type Clerks = Registry<&'static str, ActorRef<(oneshot::Sender<()>, Holder)>>;
+
+/// An actor with a name that holds its thread when told to, and wants another name after that.
+struct Clerk {
+    names: Clerks,
+    wanted: mpsc::Sender<Result<(), RegisterError>>,
+}
+
+impl Actor for Clerk {
+    type Message = (oneshot::Sender<()>, Holder);
+
+    async fn init(&mut self, context: &Context<Self::Message>) -> Result<(), StartError> {
+        Ok(self.names.register_actor(context, "clerk")?)
+    }
+
+    async fn handle(
+        &mut self,
+        (entered, holder): Self::Message,
+        context: &Context<Self::Message>,
+    ) -> Result<(), ExitReason> {
+        entered.send(()).unwrap();
+        holder.hold();
+        self.wanted.send(self.names.register_actor(context, "late")).unwrap();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_that_was_given_up_loses_its_name_to_its_successor_and_gets_no_other() {
+    let names = Clerks::unique();
+    let (wanted, answer) = mpsc::channel();
+    let for_clerk = names.clone();
+    let clerk = ChildSpec::worker("one", move || {
+        let (names, wanted) = (for_clerk.clone(), wanted.clone());
+        Clerk { names, wanted }
+    });
+    let busy = ChildSpec::supervisor("busy", patient(Strategy::OneForOne).child(clerk));
+    let busy = busy.bulkhead(Bulkhead::new("busy", 1));
+    let root = start(patient(Strategy::OneForOne).child(busy)).await;
+    let mut events = root.tree().subscribe();
+    let stuck = names.whereis(&"clerk").unwrap();
+
+    let (holder, released) = Holder::spin();
+    let (entered, was_entered) = oneshot::channel();
+    names.via("clerk").cast((entered, holder)).unwrap();
+    was_entered.await.unwrap();
+    restarted(&mut events, "root/busy").await;
+    let successor = names.whereis(&"clerk").unwrap();
+    drop(released);
+    let answer = tokio::task::spawn_blocking(move || answer.recv()).await.unwrap();
+
+    assert_eq!(answer, Ok(Err(RegisterError::NoProc)));
+    assert!(successor != stuck && successor.is_alive());
+    assert_eq!(names.select(|key, _, _| Some(*key)), ["clerk"]);
+    root.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
