@@ -190,7 +190,7 @@ pub use request::{
 };
 pub use root::Root;
 pub use run::{Process, RunContext};
-pub use specification::{AutoShutdown, SpecError, SupervisorSpec};
+pub use specification::{AutoShutdown, SpecError, SupervisorSpec, check_childspecs};
 pub use strategy::Strategy;
 pub use task::{OnTimeout, Task, TaskError, TaskStream, TaskStreamBuilder, TaskSupervisor};
 pub use timer::{PERIOD_MIN, Timer};

@@ -115,27 +115,42 @@ impl SupervisorSpec {
         } else if instances && self.children.len() != 1 {
             return Err(SpecError::BadStartSpec { children: self.children.len() });
         }
-        let mut ids = HashSet::with_capacity(self.children.len());
-        for child in &self.children {
-            self.check_child(child)?;
-            if !ids.insert(child.id()) {
-                return Err(SpecError::DuplicateId { id: child.id().to_owned() });
-            }
-        }
-        Ok(())
+        check_childspecs(&self.children, Some(self.auto_shutdown))
     }
 
     /// Says what contradicts itself in a child that is to join this supervisor.
     pub(crate) fn check_child(&self, child: &ChildSpec) -> Result<(), SpecError> {
-        let permanent = child.restart == Restart::Permanent;
-        if child.significant && (permanent || self.auto_shutdown == AutoShutdown::Never) {
-            return Err(SpecError::BadCombination { id: child.id().to_owned() });
-        }
-        if child.id().is_empty() || child.id().contains('/') {
-            return Err(SpecError::InvalidId { id: child.id().to_owned() });
-        }
-        Ok(())
+        check_child(child, Some(self.auto_shutdown))
     }
+}
+
+/// Says what contradicts itself in a list of children, without a supervisor.
+///
+/// Whether a significant child may be there depends on the supervisor; without its `auto_shutdown`
+/// only what no supervisor accepts is refused.
+pub fn check_childspecs(
+    children: &[ChildSpec],
+    auto_shutdown: Option<AutoShutdown>,
+) -> Result<(), SpecError> {
+    let mut ids = HashSet::with_capacity(children.len());
+    for child in children {
+        check_child(child, auto_shutdown)?;
+        if !ids.insert(child.id()) {
+            return Err(SpecError::DuplicateId { id: child.id().to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn check_child(child: &ChildSpec, auto_shutdown: Option<AutoShutdown>) -> Result<(), SpecError> {
+    let permanent = child.restart == Restart::Permanent;
+    if child.significant && (permanent || auto_shutdown == Some(AutoShutdown::Never)) {
+        return Err(SpecError::BadCombination { id: child.id().to_owned() });
+    }
+    if child.id().is_empty() || child.id().contains('/') {
+        return Err(SpecError::InvalidId { id: child.id().to_owned() });
+    }
+    Ok(())
 }
 
 /// Why a specification is refused.
@@ -233,6 +248,24 @@ mod tests {
         assert_eq!(never.check().map_err(|error| error.code()), Err("bad_combination"));
         assert_eq!(permanent.check().map_err(|error| error.code()), Err("bad_combination"));
         assert_eq!(fine.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_list_of_children_can_be_checked_before_there_is_a_supervisor() {
+        let significant = child("a").restart(Restart::Transient).significant(true);
+        let permanent = child("a").significant(true);
+        let code = |children: &[ChildSpec], mode| {
+            check_childspecs(children, mode).map_err(|error| error.code())
+        };
+
+        let any = Some(AutoShutdown::AnySignificant);
+        assert_eq!(code(std::slice::from_ref(&significant), None), Ok(()));
+        assert_eq!(code(std::slice::from_ref(&significant), any), Ok(()));
+        let never = Some(AutoShutdown::Never);
+        assert_eq!(code(&[significant], never), Err("bad_combination"));
+        assert_eq!(code(&[permanent], None), Err("bad_combination"));
+        assert_eq!(code(&[child("a"), child("a")], None), Err("duplicate_child_name"));
+        assert_eq!(code(&[child("")], None), Err("invalid_child_id"));
     }
 
     #[test]

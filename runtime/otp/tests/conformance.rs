@@ -148,3 +148,27 @@ fn what_a_scenario_names_but_nobody_started_is_answered_as_on_erlang() {
     assert_eq!(steps[1].get("unordered"), None);
     assert_eq!(steps[2].get("result").unwrap().to_string(), r#"{"exit":"noproc"}"#);
 }
+
+#[test]
+fn two_defects_of_the_original_are_not_imitated() {
+    let simple = |outcomes: &str, action: &str| {
+        let name = r#"{"name":"a","plans":{},"sup":{"strategy":"simple_one_for_one","intensity":5,"period":5,"children":[{"id":"w"}]},"actions":["#;
+        let started =
+            ["x", "y"].map(|tag| format!(r#"{{"op":"start_child","sup":"root","tag":"{tag}"}}"#));
+        let plan = format!(r#"{{"op":"plan","path":"root/y","outcomes":[{outcomes}]}}"#);
+        let count = r#"{"op":"count_children","sup":"root"}"#;
+        format!("{name}{},{},{plan},{action},{count}]}}", started[0], started[1])
+    };
+    let cancelled = r#"{"op":"held_restart","path":"root/y","queue":[{"op":"terminate_child","sup":"root","tag":"y"}]}"#;
+    let ignored = r#"{"op":"kill","path":"root/y"}"#;
+
+    for (outcomes, action) in [("", cancelled), (r#""ignore""#, ignored)] {
+        let played = support::play(&simple(outcomes, action)).unwrap();
+
+        let steps = played.get("trace").unwrap().list().unwrap();
+        let count = r#"{"specs":1,"active":1,"supervisors":0,"workers":1}"#;
+        assert_eq!(steps[5].get("result").unwrap().to_string(), count, "{action}");
+        let end = r#"[["stop","root/x",1,"shutdown"],["stop","root",1,"shutdown"]]"#;
+        assert_eq!(steps[7].get("events").unwrap().to_string(), end, "{action}");
+    }
+}

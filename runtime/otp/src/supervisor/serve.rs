@@ -184,6 +184,8 @@ impl Supervisor {
         let found = match (child, self.template()) {
             (ChildName::Id(id), Some(template)) => Some(template).filter(|spec| *spec.id == **id),
             (ChildName::Id(id), None) => self.seat_of(id).map(|child| &child.spec),
+            // A process is no id: only where children have none is one named by it.
+            (ChildName::Process(_), _) if self.spec.strategy != Strategy::SimpleOneForOne => None,
             (ChildName::Process(pid), template) => match self.seat_of_process(pid) {
                 Some(seat) => self.children.get(seat).map(|child| &child.spec),
                 None => template.filter(|_| !pid.is_alive()),

@@ -19,6 +19,7 @@ mod quarantine;
 mod reconfigure;
 mod registry;
 mod report;
+mod request;
 mod stage;
 mod sys;
 mod task;

@@ -85,6 +85,7 @@ impl Process for Worker {
     async fn init(&mut self, context: &RunContext) -> Result<(), StartError> {
         let Part { recorder, above, id, .. } = &*self.part;
         let path = format!("{above}/{}", context.argument().unwrap_or(id));
+        recorder.fate().await;
         if let Some(hold) = recorder.take_hold(&path, above) {
             recorder.fail(&path, "error");
             let _ = hold.entered.send(());
@@ -92,6 +93,9 @@ impl Process for Worker {
             return Err(StartError::failed("boom"));
         }
         self.dies = attempt(recorder, &path)?;
+        if self.dies {
+            recorder.doom(context.pid());
+        }
         self.commands = Some(recorder.worker(&path, context.pid()));
         Ok(())
     }

@@ -38,6 +38,8 @@ struct Book {
     supervisors: HashSet<String>,
     newest: HashMap<String, (Pid, mpsc::UnboundedSender<Command>)>,
     hold: Option<Hold>,
+    /// What dies at once after its start.
+    doomed: Vec<Pid>,
 }
 
 /// A start that is to be held open.
@@ -69,6 +71,7 @@ impl Recorder {
             supervisors: HashSet::new(),
             newest: HashMap::new(),
             hold: None,
+            doomed: Vec::new(),
         };
         Self { tree, book: Arc::new(Mutex::new(book)) }
     }
@@ -166,6 +169,19 @@ impl Recorder {
         true
     }
 
+    /// A process that is just starting will die at once. On Erlang it does so before anybody else
+    /// gets to do anything.
+    pub fn doom(&self, pid: Pid) {
+        self.book().doomed.push(pid);
+    }
+
+    /// Waits until what is doomed and up is dead.
+    pub async fn fate(&self) {
+        while self.book().doomed.iter().any(Pid::is_alive) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What is dead by now will be called dead in the answers that follow.
     pub fn mark(&self) {
         let mut book = self.book();
@@ -178,6 +194,9 @@ impl Recorder {
     pub fn name(&self, pid: &Pid) -> Option<(String, String)> {
         let key = (pid.path().to_owned(), pid.incarnation());
         let book = self.book();
+        if book.doomed.contains(pid) {
+            return None;
+        }
         let (path, incarnation) = match (book.live.get(&key), book.dead.get(&key)) {
             (Some((path, incarnation)), _) => (path, incarnation),
             (_, Some((path, incarnation, died))) if *died >= book.mark => (path, incarnation),
