@@ -1,10 +1,10 @@
 //! Reports: the same events for the log, in OTP's words.
 //!
 //! A supervisor report has the `context` `child_terminated`, `start_error`, `shutdown_error` or
-//! `shutdown`, the path of the `supervisor`, the `reason`, and the child it is about: `offender.pid`,
-//! `.id`, `.restart`, `.significant`, `.shutdown` and `.type`. A `progress` report tells each start.
-//! As in OTP there is none of a mild end that leads to nothing; those are told at debug level only,
-//! as is everything else that a supervisor does in good order.
+//! `shutdown`, the path of the `supervisor`, the `reason`, and the child it is about:
+//! `offender.pid`, `.id`, `.restart`, `.significant`, `.shutdown` and `.type`. A `progress` report
+//! tells each start. As in OTP there is none of a mild end that leads to nothing; those are told at
+//! debug level only, as is everything else that a supervisor does in good order.
 
 use std::fmt;
 

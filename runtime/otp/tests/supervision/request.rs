@@ -95,9 +95,12 @@ async fn a_supervisor_that_does_not_want_to_start_is_listed_without_a_process() 
     let journal = Journal::default();
     let wanted = Arc::new(AtomicBool::new(false));
     let seen = wanted.clone();
-    let shy = ChildSpec::supervisor_from("shy", move || match seen.load(Ordering::Relaxed) {
-        true => Ok(SupervisorSpec::default()),
-        false => Err(StartError::Ignore),
+    let shy = ChildSpec::supervisor_from("shy", move || {
+        if seen.load(Ordering::Relaxed) {
+            Ok(SupervisorSpec::default())
+        } else {
+            Err(StartError::Ignore)
+        }
     });
     let root = start(patient(Strategy::OneForOne).child(shy).child(worker(&journal, "a"))).await;
     let supervisor = root.supervisor().unwrap();
