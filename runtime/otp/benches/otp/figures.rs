@@ -28,9 +28,11 @@ const fn rate(name: &'static str, title: &'static str, target: Target) -> Figure
 }
 
 /// All figures, in the order in which they are shown.
-pub(crate) const FIGURES: [Figure; 15] = [
-    latency("restart_p50", "kill to serving again, p50, µs", Target::AtMost(0.6)),
-    latency("restart_p99", "kill to serving again, p99, µs", Target::AtMost(0.8)),
+pub(crate) const FIGURES: [Figure; 17] = [
+    latency("restart_p50", "kill to serving again, one supervisor, p50, µs", Target::AtMost(0.6)),
+    latency("restart_p99", "kill to serving again, one supervisor, p99, µs", Target::AtMost(0.8)),
+    latency("spread_p50", "same, spread over 100 supervisors, p50, µs", Target::AtMost(0.6)),
+    latency("spread_p99", "same, spread over 100 supervisors, p99, µs", Target::AtMost(0.8)),
     latency("call_p50", "call round trip (5 s timeout), p50, ns", Target::AtMost(0.45)),
     latency("call_p99", "call round trip (5 s timeout), p99, ns", Target::None),
     rate("call_rate", "calls of one pair, thousand/s", Target::AtLeast(2.5)),

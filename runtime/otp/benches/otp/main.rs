@@ -48,7 +48,8 @@ fn main() {
         arguments.get(place + 1).cloned()
     };
     if let Some(threads) = after("--round") {
-        ours::round(threads.parse().expect("--round takes a number of threads"));
+        let threads = threads.parse().expect("--round takes a number of threads");
+        ours::round(threads, after("--only").as_deref());
         return;
     }
     let Some(beam) = after("--beam") else {

@@ -6,8 +6,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use otp::{
-    Actor, ActorRef, CALL_TIMEOUT, ChildSpec, Clock, Context, ExitReason, Intensity, Reply, Root,
-    StartError, Strategy, SupervisorRef, SupervisorSpec,
+    Actor, ActorRef, BoxFuture, CALL_TIMEOUT, ChildSpec, Clock, Context, ExitReason, Intensity,
+    Reply, Root, StartError, Strategy, SupervisorRef, SupervisorSpec,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -20,26 +20,33 @@ const NESTS: u32 = 100;
 const KILLS: u32 = 3_000;
 const TREE: u32 = 10_000;
 
-/// One round on a runtime with so many worker threads.
+/// One round on a runtime with so many worker threads; of `only` one part of it, for a profiler.
 ///
 /// # Panics
 /// When a measured operation does not do what it is measured for.
-pub(crate) fn round(threads: usize) {
+pub(crate) fn round(threads: usize, only: Option<&str>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
         .expect("a runtime can be made");
-    // As a task, because the thread that blocks on the runtime is none of its workers.
-    let work = runtime.spawn(async {
-        spawn_and_memory().await;
-        churn().await;
-        calls().await;
-        casts().await;
-        restarts().await;
-        trees().await;
-    });
-    runtime.block_on(work).expect("a round goes through");
+    // As tasks, because the thread that blocks on the runtime is none of its workers.
+    for (name, part) in parts() {
+        if only.is_none_or(|only| only == name) {
+            runtime.block_on(runtime.spawn(part)).expect("a round goes through");
+        }
+    }
+}
+
+fn parts() -> [(&'static str, BoxFuture<'static, ()>); 6] {
+    [
+        ("spawn", Box::pin(spawn_and_memory())),
+        ("churn", Box::pin(churn())),
+        ("calls", Box::pin(calls())),
+        ("casts", Box::pin(casts())),
+        ("restarts", Box::pin(restarts())),
+        ("trees", Box::pin(trees())),
+    ]
 }
 
 type Announce = UnboundedSender<ActorRef<Ask>>;
@@ -183,17 +190,22 @@ async fn send(worker: ActorRef<Ask>, count: u32) {
     ping(&worker, Duration::MAX).await;
 }
 
-/// Kills go round many supervisors, as on Erlang the list of past restarts that each keeps is
-/// else what is measured.
 async fn restarts() {
+    restarts_under("restart", 1).await;
+    // Spread out, because on Erlang one supervisor also walks through the list of its past
+    // restarts.
+    restarts_under("spread", NESTS).await;
+}
+
+async fn restarts_under(name: &str, nests: u32) {
     let (announce, mut up) = unbounded_channel();
     let nest = |id: u32| {
         let children = vec![worker(1, Some(announce.clone()))];
         ChildSpec::supervisor(id.to_string(), spec(Strategy::OneForOne, children))
     };
-    let root = start(spec(Strategy::OneForOne, (1..=NESTS).map(nest).collect())).await;
+    let root = start(spec(Strategy::OneForOne, (1..=nests).map(nest).collect())).await;
     let mut workers = VecDeque::new();
-    for _ in 0..NESTS {
+    for _ in 0..nests {
         workers.push_back(successor(&mut up).await);
     }
     let mut samples = Vec::with_capacity(KILLS as usize);
@@ -206,7 +218,7 @@ async fn restarts() {
         samples.push(began.elapsed());
         workers.push_back(successor);
     }
-    percentiles("restart", samples, 1_000.0);
+    percentiles(name, samples, 1_000.0);
     stop(root).await;
 }
 
