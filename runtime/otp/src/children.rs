@@ -65,7 +65,8 @@ pub(crate) struct RestartPlan {
 /// The children of one supervisor, in start order.
 #[derive(Debug)]
 pub(crate) struct Children<P> {
-    seats: BTreeMap<Seat, Child<P>>,
+    /// Each in a box of its own, since a table filled in order stays half empty.
+    seats: BTreeMap<Seat, Box<Child<P>>>,
     by_id: HashMap<Arc<str>, Seat>,
     next: Seat,
     /// Where those sit now that had another seat before the order was changed.
@@ -94,22 +95,22 @@ impl<P: Clone> Children<P> {
         let standing = Standing::Stopped;
         let rounds = Rounds::default();
         let child = Child { id, path, spec, argument, standing, outage: None, rounds };
-        self.seats.insert(seat, child);
+        self.seats.insert(seat, Box::new(child));
         seat
     }
 
     pub(crate) fn remove(&mut self, seat: Seat) -> Option<Child<P>> {
         let child = self.seats.remove(&seat)?;
         self.by_id.remove(&child.id);
-        Some(child)
+        Some(*child)
     }
 
     pub(crate) fn get(&self, seat: Seat) -> Option<&Child<P>> {
-        self.seats.get(&seat)
+        self.seats.get(&seat).map(|child| &**child)
     }
 
     pub(crate) fn get_mut(&mut self, seat: Seat) -> Option<&mut Child<P>> {
-        self.seats.get_mut(&seat)
+        self.seats.get_mut(&seat).map(|child| &mut **child)
     }
 
     pub(crate) fn seat_of(&self, id: &str) -> Option<Seat> {
@@ -152,7 +153,7 @@ impl<P: Clone> Children<P> {
 
     /// In start order.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Seat, &Child<P>)> {
-        self.seats.iter().map(|(seat, child)| (*seat, child))
+        self.seats.iter().map(|(seat, child)| (*seat, &**child))
     }
 
     /// The seats with a process, newest first: the order in which they are stopped.

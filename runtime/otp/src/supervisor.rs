@@ -10,6 +10,7 @@
 
 mod inspect;
 mod mend;
+mod patience;
 mod reconfigure;
 mod serve;
 mod stop;
@@ -31,6 +32,7 @@ use crate::request::{Request, SupervisorRef};
 use crate::specification::{Dynamic, SupervisorSpec};
 use crate::strategy::Strategy;
 use crate::tree::Tree;
+use patience::Patience;
 use stop::{stop_process, stop_together};
 
 /// What arrives in the mailbox of a supervisor.
@@ -273,12 +275,24 @@ impl Supervisor {
 
     /// Stops one child by its shutdown rule and waits until it is gone.
     async fn stop(&mut self, seat: Seat) {
+        self.stop_patiently(seat, &mut Patience::default()).await;
+    }
+
+    /// Stops children one after another, each by its shutdown rule.
+    async fn stop_in_order(&mut self, seats: Vec<Seat>) {
+        let mut patience = Patience::default();
+        for seat in seats {
+            self.stop_patiently(seat, &mut patience).await;
+        }
+    }
+
+    async fn stop_patiently(&mut self, seat: Seat, patience: &mut Patience) {
         let Some(child) = self.children.get(seat) else {
             return;
         };
         match &child.standing {
             Standing::Running(incarnation) => {
-                stop_process(incarnation.clone(), child.spec.shutdown).await;
+                stop_process(incarnation.clone(), child.spec.shutdown, patience).await;
             }
             Standing::Stopped => {}
             Standing::Restarting | Standing::Quarantined(_) => {
@@ -301,10 +315,7 @@ impl Supervisor {
     async fn stop_all(&mut self) {
         let running = self.children.running();
         if self.spec.strategy != Strategy::SimpleOneForOne {
-            for seat in running {
-                self.stop(seat).await;
-            }
-            return;
+            return self.stop_in_order(running).await;
         }
         let processes = running.iter().filter_map(|seat| {
             let child = self.children.get(*seat)?;

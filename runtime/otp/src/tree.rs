@@ -45,7 +45,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Book {
-    nodes: HashMap<Arc<str>, Record>,
+    /// Each in a box of its own: the table is half empty, and moves when it grows.
+    nodes: HashMap<Arc<str>, Box<Record>>,
+    told: Told,
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Told {
     history: VecDeque<Arc<SupervisionEvent>>,
     sequence: u64,
 }
@@ -150,7 +157,7 @@ impl Tree {
     /// temporary children (see [`SupervisionEvent`]).
     #[must_use]
     pub fn history(&self) -> Vec<Arc<SupervisionEvent>> {
-        self.book().history.iter().cloned().collect()
+        self.book().told.history.iter().cloned().collect()
     }
 
     /// A counter that moves whenever a snapshot would look different.
@@ -260,7 +267,11 @@ impl Tree {
         &self.0.keeper
     }
 
+    /// Tells the watchers, if there are any, that a snapshot would look different. Called after the
+    /// book was changed: whoever begins to watch later sees the change in the book.
     pub(crate) fn moved(&self) {
-        self.0.version.send_modify(|version| *version += 1);
+        if self.0.version.receiver_count() > 0 {
+            self.0.version.send_modify(|version| *version += 1);
+        }
     }
 }

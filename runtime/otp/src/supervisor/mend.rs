@@ -54,7 +54,8 @@ impl Supervisor {
 
     /// Brings a child up again, with those that share its fate, unless that is once too often.
     async fn restart(&mut self, seat: Seat) -> Flow {
-        if self.window.record(self.spec.intensity, Instant::now()) == Verdict::GiveUp {
+        let now = Instant::now();
+        if self.window.record(self.spec.intensity, now) == Verdict::GiveUp {
             if self.quarantines(seat) {
                 self.quarantine(seat);
                 return Flow::Continue;
@@ -62,7 +63,7 @@ impl Supervisor {
             self.give_up(seat);
             return Flow::Exit(ExitReason::Shutdown);
         }
-        self.tree().window(&self.me.path, &self.window);
+        self.tree().counted(&self.me.path, now);
         let Some(mut outage) = self.outage(seat) else {
             return Flow::Continue;
         };
@@ -75,9 +76,7 @@ impl Supervisor {
                 self.tree().mark(&path, Status::Restarting);
             }
         }
-        for sibling in plan.stop {
-            self.stop(sibling).await;
-        }
+        self.stop_in_order(plan.stop).await;
         let mut up = Vec::new();
         for member in plan.start {
             match self.start(member, Some(outage.cause)).await {

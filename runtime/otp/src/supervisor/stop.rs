@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::patience::Patience;
 use crate::child::Shutdown;
 use crate::exit::ExitReason;
 use crate::incarnation::Incarnation;
 
 /// Stops one process by its shutdown rule and waits until it is gone.
-pub(super) async fn stop_process(incarnation: Arc<Incarnation>, rule: Shutdown) {
+pub(super) async fn stop_process(
+    incarnation: Arc<Incarnation>,
+    rule: Shutdown,
+    patience: &mut Patience,
+) {
     let gone = incarnation.gone();
     if gone.is_raised() {
         return;
@@ -19,9 +24,9 @@ pub(super) async fn stop_process(incarnation: Arc<Incarnation>, rule: Shutdown) 
     match rule {
         Shutdown::BrutalKill => incarnation.put_down(),
         Shutdown::Infinity => incarnation.tell(ExitReason::Shutdown),
-        Shutdown::Timeout(patience) => {
+        Shutdown::Timeout(limit) => {
             incarnation.tell(ExitReason::Shutdown);
-            if timeout(patience, gone.raised()).await.is_err() {
+            if !patience.wait(limit, gone.raised()).await {
                 incarnation.put_down();
             }
         }

@@ -25,7 +25,7 @@ pub(super) struct Record {
     pub(super) label: Arc<str>,
     /// How many threads of its own it has.
     pub(super) threads: Option<usize>,
-    pub(super) supervises: Option<(Strategy, Intensity, Window)>,
+    pub(super) supervises: Option<Box<(Strategy, Intensity, Window)>>,
     pub(super) status: Status,
     pub(super) incarnation: u64,
     pub(super) started_at: Option<DateTime<Utc>>,
@@ -71,9 +71,9 @@ impl Record {
         self.threads = spec.bulkhead.as_ref().map(Bulkhead::threads);
     }
 
-    pub(super) fn draw(&self, nodes: &HashMap<Arc<str>, Self>) -> Node {
+    pub(super) fn draw(&self, nodes: &HashMap<Arc<str>, Box<Self>>) -> Node {
         let (_, id) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
-        let supervises = self.supervises.as_ref();
+        let supervises = self.supervises.as_deref();
         let counted = |(_, limit, window): &(_, Intensity, Window)| {
             u32::try_from(window.count(*limit, Instant::now())).unwrap_or(u32::MAX)
         };

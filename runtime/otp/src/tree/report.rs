@@ -71,6 +71,11 @@ pub(super) fn report(event: &SupervisionEvent, record: Option<&Record>, ending: 
     }
 }
 
+/// Whether anybody reads what goes well.
+pub(super) fn is_told_in_detail() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG)
+}
+
 /// Whether a child that was told to stop ended as it should have. One that was killed because it
 /// took too long did not.
 fn is_expected(reason: &ExitReason, told: &ExitReason, restart: Restart) -> bool {

@@ -1,14 +1,17 @@
 //! What processes and supervisors write into the tree.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
 use super::record::Record;
 use super::report::{self, Ending};
-use super::{Book, HISTORY_MAX, Tree};
+use super::{Book, HISTORY_MAX, Told, Tree};
 use crate::child::{ChildSpec, Restart};
 use crate::event::{SupervisionEvent, SupervisionEventKind as Kind};
 use crate::exit::{ExitReason, StartError};
@@ -22,7 +25,10 @@ impl Tree {
     /// Lists a place, or describes it anew.
     pub(crate) fn list(&self, parent: Option<&str>, seat: u64, path: &Arc<str>, spec: &ChildSpec) {
         let mut book = self.book();
-        book.nodes.entry(path.clone()).or_insert_with(|| Record::new(path)).describe(spec);
+        book.nodes
+            .entry(path.clone())
+            .or_insert_with(|| Box::new(Record::new(path)))
+            .describe(spec);
         if let Some(above) = parent.and_then(|parent| book.nodes.get_mut(parent)) {
             above.children.insert(seat, path.clone());
         }
@@ -36,8 +42,10 @@ impl Tree {
         let Some(record) = book.nodes.get_mut(path) else {
             return;
         };
-        record.supervises = Some((spec.strategy, spec.intensity, Window::default()));
+        record.supervises = Some(Box::new((spec.strategy, spec.intensity, Window::default())));
         let before = std::mem::take(&mut record.children);
+        let keep: HashSet<&Arc<str>> =
+            if before.is_empty() { HashSet::new() } else { keep.iter().collect() };
         for child in before.into_values().filter(|child| !keep.contains(child)) {
             forget(&mut book.nodes, &child);
         }
@@ -56,13 +64,16 @@ impl Tree {
         let mut book = self.book();
         let mut listed = BTreeMap::new();
         for (seat, path, spec) in children {
-            book.nodes.entry(path.clone()).or_insert_with(|| Record::new(path)).describe(spec);
+            book.nodes
+                .entry(path.clone())
+                .or_insert_with(|| Box::new(Record::new(path)))
+                .describe(spec);
             listed.insert(seat, path.clone());
         }
         if let Some(record) = book.nodes.get_mut(path) {
             record.children = listed;
-            if let Some((strategy, intensity, _)) = &mut record.supervises {
-                (*strategy, *intensity) = (spec.strategy, spec.intensity);
+            if let Some(supervises) = &mut record.supervises {
+                (supervises.0, supervises.1) = (spec.strategy, spec.intensity);
             }
         }
         drop(book);
@@ -87,11 +98,14 @@ impl Tree {
         });
     }
 
-    pub(crate) fn window(&self, path: &str, window: &Window) {
+    /// Counts a restart that the supervisor at `path` has counted at `now`.
+    pub(crate) fn counted(&self, path: &str, now: Instant) {
         if let Some(record) = self.book().nodes.get_mut(path)
-            && let Some((_, _, shown)) = &mut record.supervises
+            && let Some(supervises) = &mut record.supervises
         {
-            shown.clone_from(window);
+            let (_, intensity, window) = &mut **supervises;
+            // It was within the limit for the supervisor, so it is here.
+            let _ = window.record(*intensity, now);
         }
     }
 
@@ -113,7 +127,8 @@ impl Tree {
             return;
         }
         incarnation.be_up();
-        let Some(record) = book.nodes.get_mut(&incarnation.path) else {
+        let Book { nodes, told } = &mut *book;
+        let Some(record) = nodes.get_mut(&incarnation.path) else {
             return;
         };
         record.incarnation += 1;
@@ -122,8 +137,8 @@ impl Tree {
         record.live = Some(incarnation.clone());
         record.reference = Some(reference);
         number(record.incarnation);
-        let event = Event { path: &incarnation.path, kind: Kind::Started, cause };
-        self.tell(&mut book, event, Vec::new(), None);
+        let event = Event::new(Kind::Started, cause);
+        self.tell(told, &incarnation.path, Some(record), now, event);
         drop(book);
         self.moved();
     }
@@ -141,7 +156,9 @@ impl Tree {
         }
         // Dropped after the lock: it may be the last reference to a mailbox full of messages.
         let mut past = (None, None);
-        if let Some(record) = book.nodes.get_mut(&incarnation.path)
+        let Book { nodes, told } = &mut *book;
+        let mut record = nodes.get_mut(&incarnation.path);
+        if let Some(record) = &mut record
             && record.live.as_ref().is_none_or(|live| std::ptr::eq(Arc::as_ptr(live), incarnation))
         {
             past = (record.live.take(), record.reference.take());
@@ -154,9 +171,10 @@ impl Tree {
             Some(_) => Kind::Terminated { reason },
             None => Kind::Exited { reason },
         };
-        let event = Event { path: &incarnation.path, kind, cause: None };
         let ending = incarnation.told().map_or(Ending::Unasked, Ending::Told);
-        let sequence = self.tell_ending(&mut book, event, ending);
+        let event = Event { ending, ..Event::new(kind, None) };
+        let record = record.map(|record| &**record);
+        let sequence = self.tell(told, &incarnation.path, record, now, event);
         drop(book);
         drop(past);
         self.moved();
@@ -178,13 +196,13 @@ impl Tree {
             spawned_at: spawned_at.map(ToString::to_string),
             ancestors: above.map(|(end, _)| path[..end].to_owned()).collect(),
         };
-        self.tell(&mut self.book(), Event { path, kind, cause: None }, Vec::new(), None);
+        self.note(path, Event::new(kind, None));
     }
 
     /// A process that overstays is not replaced.
     pub(crate) fn not_replaced(&self, path: &str, why: &str) {
         let kind = Kind::NotReplaced { why: why.to_owned() };
-        self.tell(&mut self.book(), Event { path, kind, cause: None }, Vec::new(), None);
+        self.note(path, Event::new(kind, None));
     }
 
     pub(crate) fn start_failed(&self, path: &str, error: &StartError, cause: Option<u64>) {
@@ -192,7 +210,7 @@ impl Tree {
             StartError::Ignore => Kind::Ignored,
             other => Kind::StartFailed { error: other.to_string() },
         };
-        self.write(Event { path, kind, cause }, Vec::new(), None, Status::Stopped);
+        self.write(path, Status::Stopped, Event::new(kind, cause));
     }
 
     pub(crate) fn restarted(
@@ -203,9 +221,9 @@ impl Tree {
         recovery: Duration,
     ) {
         let recovery_us = u64::try_from(recovery.as_micros()).unwrap_or(u64::MAX);
-        let event = Event { path, kind: Kind::Restarted, cause };
-        let mut book = self.book();
-        self.tell(&mut book, event, touched, Some(recovery_us));
+        let kind = Kind::Restarted;
+        let recovery_us = Some(recovery_us);
+        self.note(path, Event { touched, recovery_us, ..Event::new(kind, cause) });
     }
 
     /// A supervisor gives up, because the child at `offender` died once too often.
@@ -216,66 +234,66 @@ impl Tree {
         cause: Option<u64>,
         touched: Vec<String>,
     ) {
-        report::gave_up(path, cause, self.book().nodes.get(offender));
-        self.write(Event { path, kind: Kind::GaveUp, cause }, touched, None, Status::Stopping);
+        report::gave_up(path, cause, self.book().nodes.get(offender).map(|record| &**record));
+        let event = Event { touched, ..Event::new(Kind::GaveUp, cause) };
+        self.write(path, Status::Stopping, event);
     }
 
     pub(crate) fn quarantined(&self, path: &str, cause: Option<u64>, round: u32, wait: Duration) {
         let until = self.clock().now() + wait;
-        let event = Event { path, kind: Kind::Quarantined { round, until }, cause };
-        self.write(event, Vec::new(), None, Status::Quarantined);
+        let event = Event::new(Kind::Quarantined { round, until }, cause);
+        self.write(path, Status::Quarantined, event);
         self.change(path, |record| record.quarantined_until = Some(until));
     }
 
     pub(crate) fn quarantine_lifted(&self, path: &str, cause: Option<u64>) {
-        let event = Event { path, kind: Kind::QuarantineLifted, cause };
-        self.write(event, Vec::new(), None, Status::Restarting);
+        self.write(path, Status::Restarting, Event::new(Kind::QuarantineLifted, cause));
     }
 
-    fn write(&self, event: Event<'_>, touched: Vec<String>, us: Option<u64>, status: Status) {
+    /// Tells what changes nothing about a place.
+    fn note(&self, path: &str, event: Event<'_>) {
+        let now = self.clock().now();
         let mut book = self.book();
-        if let Some(record) = book.nodes.get_mut(event.path) {
+        let Book { nodes, told } = &mut *book;
+        self.tell(told, path, nodes.get(path).map(|record| &**record), now, event);
+    }
+
+    fn write(&self, path: &str, status: Status, event: Event<'_>) {
+        let now = self.clock().now();
+        let mut book = self.book();
+        let Book { nodes, told } = &mut *book;
+        let mut record = nodes.get_mut(path);
+        if let Some(record) = &mut record {
             record.status = status;
             record.quarantined_until = None;
         }
-        self.tell(&mut book, event, touched, us);
+        self.tell(told, path, record.map(|record| &**record), now, event);
         drop(book);
         self.moved();
     }
 
-    fn tell(
-        &self,
-        book: &mut Book,
-        event: Event<'_>,
-        touched: Vec<String>,
-        recovery_us: Option<u64>,
-    ) {
-        self.hand_out(book, event, Ending::Unasked, touched, recovery_us);
-    }
-
-    fn tell_ending(&self, book: &mut Book, event: Event<'_>, ending: Ending<'_>) -> u64 {
-        self.hand_out(book, event, ending, Vec::new(), None)
-    }
-
     /// Numbers an event, remembers it and hands it out, all under the lock, so that every reader
     /// sees the events in the order of their numbers. The ordinary life of a temporary child goes
-    /// only to those who asked for everything.
-    fn hand_out(
+    /// only to those who asked for everything, and costs next to nothing when nobody did.
+    fn tell(
         &self,
-        book: &mut Book,
+        told: &mut Told,
+        path: &str,
+        record: Option<&Record>,
+        at: DateTime<Utc>,
         event: Event<'_>,
-        ending: Ending<'_>,
-        touched: Vec<String>,
-        recovery_us: Option<u64>,
     ) -> u64 {
-        let Event { path, kind, cause } = event;
-        book.sequence += 1;
-        let record = book.nodes.get(path);
+        let Event { kind, cause, touched, recovery_us, ending } = event;
+        told.sequence += 1;
         let is_temporary = record.is_some_and(|record| record.restart == Restart::Temporary);
         let is_ordinary = is_temporary && kind.is_ordinary();
+        let is_heard = self.0.everything.receiver_count() > 0;
+        if is_ordinary && !is_heard && !report::is_told_in_detail() {
+            return told.sequence;
+        }
         let event = Arc::new(SupervisionEvent {
-            sequence: book.sequence,
-            at: self.clock().now(),
+            sequence: told.sequence,
+            at,
             path: path.to_owned(),
             kind,
             incarnation: record.map_or(0, |record| record.incarnation),
@@ -284,27 +302,40 @@ impl Tree {
             recovery_us,
         });
         report::report(&event, record, ending);
-        // Nobody listening is no fault.
-        let _ = self.0.everything.send(event.clone());
+        if is_heard {
+            // Whoever listened may have stopped meanwhile, which is no fault.
+            let _ = self.0.everything.send(event.clone());
+        }
         if is_ordinary {
-            return book.sequence;
+            return told.sequence;
         }
-        if book.history.len() == HISTORY_MAX {
-            book.history.pop_front();
+        if told.history.len() == HISTORY_MAX {
+            told.history.pop_front();
         }
-        book.history.push_back(event.clone());
+        told.history.push_back(event.clone());
+        // Nobody listening is no fault.
         let _ = self.0.events.send(event);
-        book.sequence
+        told.sequence
     }
 }
 
+/// What happened.
 struct Event<'a> {
-    path: &'a str,
     kind: Kind,
     cause: Option<u64>,
+    touched: Vec<String>,
+    recovery_us: Option<u64>,
+    ending: Ending<'a>,
 }
 
-fn forget(nodes: &mut HashMap<Arc<str>, Record>, path: &str) {
+impl Event<'_> {
+    const fn new(kind: Kind, cause: Option<u64>) -> Self {
+        let ending = Ending::Unasked;
+        Self { kind, cause, touched: Vec::new(), recovery_us: None, ending }
+    }
+}
+
+fn forget(nodes: &mut HashMap<Arc<str>, Box<Record>>, path: &str) {
     if let Some(record) = nodes.remove(path) {
         for child in record.children.values() {
             forget(nodes, child);
