@@ -299,10 +299,10 @@ impl ChildSpec {
         above: &Incarnation,
     ) -> Result<Surroundings, StartError> {
         let around = above.surroundings();
-        let mut watchdog = self.watchdog.or(around.watchdog);
+        let mut watchdog = self.watchdog.map(Arc::new).or_else(|| around.watchdog.clone());
         let mut quarters = around.quarters.clone();
         if let Some(bulkhead) = &self.bulkhead {
-            let limits = *watchdog.get_or_insert_default();
+            let limits = **watchdog.get_or_insert_default();
             quarters = Some(bulkhead.open(path.clone(), &above.tree, limits, quarters).await?);
         }
         Ok(Surroundings { quarters, watchdog, spawned_at: Some(self.spawned_at) })

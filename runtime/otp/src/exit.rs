@@ -11,7 +11,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::process::OsExit;
@@ -141,8 +141,10 @@ impl Serialize for StartError {
 /// Runs `future` and turns a panic into its message.
 ///
 /// The state a panic leaves behind is never used again except to drop it, hence the assertion.
-pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| panic_message(payload.as_ref()))
+///
+/// Every process holds such a future, so this is no `async fn`, which would keep room for it twice.
+pub(crate) fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Output, String>> {
+    AssertUnwindSafe(future).catch_unwind().map_err(|payload| panic_message(payload.as_ref()))
 }
 
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {

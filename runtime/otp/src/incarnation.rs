@@ -27,7 +27,7 @@ pub(crate) use crate::pid::Pid;
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
-use crate::watchdog::{Slice, Watchdog, on_watch};
+use crate::watchdog::{OnWatch, Slice, Watchdog, on_watch};
 
 pub(crate) use end::ExitGuard;
 
@@ -78,7 +78,7 @@ pub(crate) struct Death {
 pub(crate) struct Surroundings {
     /// The threads it runs on, if they are not those of the root.
     pub(crate) quarters: Option<Arc<Quarters>>,
-    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) watchdog: Option<Arc<Watchdog>>,
     /// Where its specification was made.
     pub(crate) spawned_at: Option<&'static Location<'static>>,
 }
@@ -102,7 +102,8 @@ pub(crate) struct Incarnation {
     pub(crate) task: AtomicU64,
     told: OnceLock<ExitReason>,
     stopping: Signal,
-    death: OnceLock<Death>,
+    /// In a box, as is what comes with the end: most processes live.
+    death: OnceLock<Box<Death>>,
     gone: Signal,
     watches: Watches,
     backlog: AtomicU64,
@@ -136,7 +137,7 @@ impl Incarnation {
             tree,
             seat,
             parent,
-            slice: surroundings.watchdog.map(|watchdog| Arc::new(Slice::new(watchdog))),
+            slice: surroundings.watchdog.as_deref().map(|limits| Arc::new(Slice::new(*limits))),
             surroundings,
             is_up: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -190,9 +191,9 @@ impl Incarnation {
         self.surroundings.spawned_at
     }
 
-    /// Does `work`, called `doing`, under the eye of the watchdog, if the process has one.
-    pub(crate) async fn on_watch<W: Future>(&self, doing: &'static str, work: W) -> W::Output {
-        on_watch(self.slice.as_deref(), doing, work).await
+    /// `work`, called `doing`, under the eye of the watchdog, if the process has one.
+    pub(crate) fn on_watch<W: Future>(&self, doing: &'static str, work: W) -> OnWatch<'_, W> {
+        on_watch(self.slice.as_deref(), doing, work)
     }
 
     /// What is kept for those who look inside, if anybody ever did.
@@ -245,7 +246,7 @@ impl Incarnation {
     }
 
     pub(crate) fn death(&self) -> Option<&Death> {
-        self.death.get()
+        self.death.get().map(|death| &**death)
     }
 
     /// Why it ended; `killed` while it is still on its way out.

@@ -19,11 +19,13 @@
 mod keeper;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use pin_project_lite::pin_project;
 
 pub(crate) use keeper::{Keeper, Listed};
 
@@ -130,19 +132,34 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Does `work`, called `doing`, under the eye of a watchdog, if there is one.
-pub(crate) async fn on_watch<W: Future>(
-    slice: Option<&Slice>,
+pin_project! {
+    /// Work under the eye of a watchdog. Every process holds one, so it is no `async fn`, which
+    /// would keep room for its work twice.
+    pub(crate) struct OnWatch<'a, W> {
+        slice: Option<&'a Slice>,
+        #[pin]
+        work: W,
+    }
+}
+
+/// `work`, called `doing`, under the eye of a watchdog, if there is one.
+pub(crate) fn on_watch<'a, W: Future>(
+    slice: Option<&'a Slice>,
     doing: &'static str,
     work: W,
-) -> W::Output {
+) -> OnWatch<'a, W> {
     if let Some(slice) = slice {
         *slice.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
     }
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        let _turn = slice.map(Slice::turn);
-        work.as_mut().poll(context)
-    })
-    .await
+    OnWatch { slice, work }
+}
+
+impl<W: Future> Future for OnWatch<'_, W> {
+    type Output = W::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<W::Output> {
+        let this = self.project();
+        let _turn = this.slice.map(Slice::turn);
+        this.work.poll(context)
+    }
 }

@@ -45,7 +45,8 @@ impl Incarnation {
         };
         if self.is_up() {
             // Only one end is ever made known.
-            let _ = self.death.set(Death { reason, at: Instant::now(), sequence, gave_up });
+            let death = Death { reason, at: Instant::now(), sequence, gave_up };
+            let _ = self.death.set(Box::new(death));
         }
         if let Some(inside) = self.inside() {
             inside.end();
