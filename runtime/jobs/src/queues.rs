@@ -16,11 +16,11 @@ use crate::{admin, database};
 #[derive(Clone)]
 pub struct Queues {
     node: Arc<Node>,
+    pool: PgPool,
 }
 
 /// This process, as a performer of jobs.
 struct Node {
-    pool: PgPool,
     clock: Clock,
     name: String,
     id: String,
@@ -51,7 +51,14 @@ impl Queues {
         let incarnation = Uuid::now_v7().simple().to_string().split_off(20);
         let id = format!("{name}@{incarnation}");
         let slots = Mutex::default();
-        Self { node: Arc::new(Node { pool, clock, name, id, slots }) }
+        Self { node: Arc::new(Node { clock, name, id, slots }), pool }
+    }
+
+    /// The same queues through other connections, for processes on a runtime of their own: a
+    /// connection is watched by the runtime that opened it and stands still with it.
+    #[must_use]
+    pub fn through(&self, pool: PgPool) -> Self {
+        Self { node: self.node.clone(), pool }
     }
 
     /// Tells a queue of this node that there may be work for it, after the commit that enqueued it.
@@ -97,7 +104,7 @@ impl Queues {
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
-        &self.node.pool
+        &self.pool
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -13,10 +13,9 @@ use crate::stats::SealerStats;
 
 /// A handle on the event log; cheap to clone, one per node.
 #[derive(Clone)]
-pub struct Log(Arc<Shared>);
+pub struct Log(Arc<Shared>, PgPool);
 
 struct Shared {
-    pool: PgPool,
     clock: Clock,
     nudge: Nudge,
     head: watch::Sender<Position>,
@@ -31,15 +30,22 @@ impl Log {
     /// A handle on the log in the database of `pool`, whose user may become `finnest_runtime`.
     #[must_use]
     pub fn new(pool: PgPool, clock: Clock) -> Self {
-        Self(Arc::new(Shared {
-            pool,
+        let shared = Shared {
             clock,
             nudge: Nudge::new(),
             head: watch::Sender::new(Position::ORIGIN),
             stats: SealerStats::default(),
             recent: std::sync::Mutex::default(),
             session: Mutex::new(None),
-        }))
+        };
+        Self(Arc::new(shared), pool)
+    }
+
+    /// The same log through other connections, for processes on a runtime of their own: a
+    /// connection is watched by the runtime that opened it and stands still with it.
+    #[must_use]
+    pub fn through(&self, pool: PgPool) -> Self {
+        Self(self.0.clone(), pool)
     }
 
     /// Says that events were committed, so that they are sealed at once.
@@ -70,7 +76,7 @@ impl Log {
     /// The connections the log uses.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.0.pool
+        &self.1
     }
 
     /// The clock the log records by.
