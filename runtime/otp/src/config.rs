@@ -14,7 +14,10 @@ mod read;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ChildKind, ChildSpec, Intensity, QuarantineSchedule, Restart, Shutdown, Strategy};
+use crate::{
+    Bulkhead, ChildKind, ChildSpec, Intensity, QuarantineSchedule, Restart, Shutdown, Strategy,
+    Watchdog,
+};
 
 pub use application::ApplicationTuning;
 pub use problem::{ConfigError, ConfigErrors};
@@ -83,6 +86,10 @@ struct Settings {
     restart: Option<Restart>,
     pool: Option<u32>,
     interval: Option<Duration>,
+    is_dedicated: Option<bool>,
+    threads: Option<u32>,
+    report_after: Option<Duration>,
+    replace_after: Option<Duration>,
     children: BTreeMap<String, Settings>,
 }
 
@@ -101,6 +108,10 @@ pub struct Resolved {
     pub in_flight_max: u32,
     /// How long one SQL statement of this domain may take.
     pub statement_timeout: Duration,
+    /// How many threads of its own a domain has; `None` is the shared runtime.
+    pub threads: Option<usize>,
+    /// When what holds a thread is reported and replaced; `None` is never.
+    pub watchdog: Option<Watchdog>,
     children: BTreeMap<String, Settings>,
 }
 
@@ -132,6 +143,8 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const QUEUE_LIMIT: u32 = 10;
 const IN_FLIGHT_MAX: u32 = 64;
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Two, so that one that is held is not the last.
+const THREADS: u32 = 2;
 const QUARANTINE: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
@@ -184,12 +197,43 @@ impl Tuning {
                 .statement_timeout
                 .or(default.statement_timeout)
                 .unwrap_or(STATEMENT_TIMEOUT),
+            threads: own.threads_of_its_own(),
+            watchdog: own.watchdog(),
             children: own.children.clone(),
         }
     }
 }
 
+impl Settings {
+    fn threads_of_its_own(&self) -> Option<usize> {
+        let is_dedicated = self.is_dedicated == Some(true);
+        is_dedicated.then(|| self.threads.unwrap_or(THREADS) as usize)
+    }
+
+    /// On threads of its own a domain is always watched; on shared ones if the page says so, and
+    /// replaced only if the page says that too.
+    fn watchdog(&self) -> Option<Watchdog> {
+        let is_dedicated = self.is_dedicated == Some(true);
+        if !is_dedicated && self.report_after.is_none() && self.replace_after.is_none() {
+            return None;
+        }
+        let watchdog = match self.replace_after {
+            Some(Duration::ZERO) => Watchdog::report_only(),
+            Some(limit) => Watchdog::default().replace_after(limit),
+            None if is_dedicated => Watchdog::default(),
+            None => Watchdog::report_only(),
+        };
+        Some(self.report_after.map_or(watchdog, |limit| watchdog.report_after(limit)))
+    }
+}
+
 impl Resolved {
+    /// The threads of a domain called `name`, if it has any of its own.
+    #[must_use]
+    pub fn bulkhead(&self, name: &str) -> Option<Bulkhead> {
+        self.threads.map(|threads| Bulkhead::new(name, threads))
+    }
+
     /// What holds for one child of this supervisor.
     #[must_use]
     pub fn child(&self, id: &str) -> ChildTuning {

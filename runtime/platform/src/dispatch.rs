@@ -75,6 +75,30 @@ async fn answer(
     let _place = system.enter(operation.domain)?;
     operation.check(&input)?;
     let input = form::with_whole_numbers(input);
+    let Some(home) = system.homes().of(operation.domain) else {
+        return perform(system, scope, operation, input, key).await;
+    };
+    let (scope, key, span) = (scope.clone(), key.map(str::to_owned), tracing::Span::current());
+    let (domain, name) = (operation.domain, operation.spec.name());
+    home.answer(system, name, move |system| {
+        async move {
+            let operation = system.catalog().operation(domain.as_str(), name);
+            let operation = operation.ok_or_else(|| unknown(domain.as_str(), name))?;
+            perform(&system, &scope, operation, input, key.as_deref()).await
+        }
+        .instrument(span)
+    })
+    .await
+}
+
+/// Does what has been checked, wherever it is to be done.
+async fn perform(
+    system: &System,
+    scope: &Scope,
+    operation: &Operation,
+    input: Value,
+    key: Option<&str>,
+) -> Result<Answer> {
     match (operation.runner, key) {
         (Runner::Command(run), Some(key)) => {
             remembered(system, scope, operation, input, key, run).await

@@ -11,6 +11,7 @@ mod dispatch;
 mod domain;
 mod feed;
 mod form;
+mod home;
 mod idempotency;
 mod identity;
 mod job;

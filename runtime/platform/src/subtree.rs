@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use kernel::{DomainName, EventType};
-use otp::{ChildSpec, Strategy, SupervisorSpec};
+use otp::{ChildSpec, StartError, Strategy, SupervisorSpec};
 use sqlx::{AssertSqlSafe, PgConnection};
 use store::SealedEvent;
 use store::consumer::{ConsumeError, Consumer};
@@ -24,6 +24,30 @@ use crate::tx::{Tx, become_tenant};
 
 /// The subtree of one domain, as a child of `domains`.
 pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
+    let name = domain.name();
+    let tuning = system.tuning().domain(name.as_str());
+    let child = match system.homes().of(name).cloned() {
+        None => ChildSpec::supervisor(name.as_str(), spec_of(system, domain)),
+        Some(home) => {
+            let (system, bulkhead) = (system.clone(), home.bulkhead().clone());
+            let make = move || {
+                home.move_in(&system);
+                let domain = system.catalog().domain(name.as_str());
+                let domain = domain.ok_or_else(|| StartError::failed("it is not declared"))?;
+                Ok(spec_of(&system.at_home(name), domain))
+            };
+            ChildSpec::supervisor_from(name.as_str(), make).bulkhead(bulkhead)
+        }
+    };
+    let child = match tuning.watchdog {
+        Some(watchdog) => child.watchdog(watchdog),
+        None => child,
+    };
+    child.shutdown(tuning.shutdown)
+}
+
+/// The supervisor of one domain, for the system as its processes use it.
+fn spec_of(system: &System, domain: &Domain) -> SupervisorSpec {
     let name = domain.name();
     let tuning = system.tuning().domain(name.as_str());
     let mut spec = SupervisorSpec::new(tuning.strategy).intensity(tuning.intensity);
@@ -55,7 +79,7 @@ pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
         });
         spec = spec.child(ChildSpec::supervisor("children", one_for_one(children)));
     }
-    ChildSpec::supervisor(name.as_str(), spec).shutdown(tuning.shutdown)
+    spec
 }
 
 fn one_for_one(children: impl Iterator<Item = ChildSpec>) -> SupervisorSpec {

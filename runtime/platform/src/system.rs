@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::Catalog;
 use crate::dispatch::{self, Answer, RETRY_AFTER};
+use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
 use crate::postgres::Embedded;
@@ -67,6 +68,8 @@ pub struct Config {
 #[derive(Clone)]
 pub struct System {
     inner: Arc<Inner>,
+    /// What whoever holds this handle uses instead of what all share.
+    rooms: Option<Arc<Rooms>>,
 }
 
 struct Inner {
@@ -80,6 +83,7 @@ struct Inner {
     telemetry: Telemetry,
     identities: Identities,
     places: HashMap<&'static str, Places>,
+    homes: Homes,
     tree: Tree,
     root: OnceLock<Root>,
 }
@@ -103,13 +107,15 @@ impl System {
             }
             Database::External { owner, app } => (owner, app, None),
         };
+        // Statements here take a millisecond; compiling one first would take a hundred.
+        let app = app.options([("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(ACQUIRE_WITHIN)
-            // Statements here take a millisecond; compiling one first would take a hundred.
-            .connect_lazy_with(app.options([("jit", "off")]));
-        let system =
-            Self::new(pool, config.tuning, config.clock.clone(), &config.node, Arc::new(catalog));
+            .connect_lazy_with(app.clone());
+        let homes = Homes::new(&catalog, &config.tuning, &app, config.connections_max);
+        let (tuning, clock, catalog) = (config.tuning, config.clock.clone(), Arc::new(catalog));
+        let system = Self::new(pool, tuning, clock, &config.node, catalog, homes);
         let edge = (config.edge)(&system);
         let spec = tree::root(&system, embedded.as_ref(), owner, edge);
         let root = Root::start_in(system.inner.tree.clone(), spec).await?;
@@ -117,7 +123,14 @@ impl System {
         Ok(system)
     }
 
-    fn new(pool: PgPool, tuning: Tuning, clock: Clock, node: &str, catalog: Arc<Catalog>) -> Self {
+    fn new(
+        pool: PgPool,
+        tuning: Tuning,
+        clock: Clock,
+        node: &str,
+        catalog: Arc<Catalog>,
+        homes: Homes,
+    ) -> Self {
         let places = catalog.domains().iter().map(|domain| {
             let name = domain.name().as_str();
             let max = tuning.domain(name).in_flight_max;
@@ -130,6 +143,7 @@ impl System {
             telemetry: Telemetry::new(),
             identities: Identities::default(),
             places: places.collect(),
+            homes,
             tree: Root::prepare(clock.clone()),
             root: OnceLock::new(),
             pool,
@@ -137,7 +151,17 @@ impl System {
             tuning,
             clock,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), rooms: None }
+    }
+
+    /// The same system through what a domain on threads of its own has for itself.
+    pub(crate) fn within(&self, rooms: Arc<Rooms>) -> Self {
+        Self { inner: self.inner.clone(), rooms: Some(rooms) }
+    }
+
+    /// The domains on threads of their own.
+    pub(crate) fn homes(&self) -> &Homes {
+        &self.inner.homes
     }
 
     /// Calls an operation by name: the door of all surfaces and of agents.
@@ -219,13 +243,13 @@ impl System {
     /// The event log.
     #[must_use]
     pub fn log(&self) -> &Log {
-        &self.inner.log
+        self.rooms.as_ref().map_or(&self.inner.log, |rooms| &rooms.log)
     }
 
     /// The job queues.
     #[must_use]
     pub fn queues(&self) -> &Queues {
-        &self.inner.queues
+        self.rooms.as_ref().map_or(&self.inner.queues, |rooms| &rooms.queues)
     }
 
     /// The wall clock.
@@ -317,7 +341,7 @@ impl System {
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
-        &self.inner.pool
+        self.rooms.as_ref().map_or(&self.inner.pool, |rooms| &rooms.pool)
     }
 
     pub(crate) fn opening(&self, domain: DomainName, scope: &Scope, read_only: bool) -> Opening {
@@ -367,7 +391,7 @@ pub fn known(catalog: &Catalog) -> Known {
 }
 
 /// How long an operation waits for a database connection before it is refused as unavailable.
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the readiness question may take.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 /// Live events a slow subscriber may be behind before it is told that it lost some.

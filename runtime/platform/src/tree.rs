@@ -115,6 +115,7 @@ impl Process for Connections {
     async fn run(&mut self, context: &RunContext) -> Result<(), otp::ExitReason> {
         context.stopping().await;
         // Last of all to stop but the server itself, so nobody needs a connection any more.
+        self.system.homes().move_out();
         self.system.pool().close().await;
         Ok(())
     }

@@ -16,7 +16,7 @@ const LIMITS: &[&str] = &["queue_limit", "in_flight_max", "statement_timeout_ms"
 /// What only the supervisor of all domains may say.
 const GIVE_UP: &[&str] = &["on_give_up", "quarantine_ms"];
 /// Where a domain runs.
-const PLACE: &[&str] = &["runtime", "placement"];
+const PLACE: &[&str] = &["runtime", "placement", "threads", "watchdog_ms", "replace_after_ms"];
 /// What a child may say.
 const CHILD: &[&str] = &["shutdown_ms", "restart", "pool", "interval_ms"];
 
@@ -25,6 +25,7 @@ const STRATEGIES: &[(&str, Strategy)] = &[
     ("rest_for_one", Strategy::RestForOne),
     ("one_for_all", Strategy::OneForAll),
 ];
+const RUNTIMES: &[(&str, bool)] = &[("shared", false), ("dedicated", true)];
 const RESTARTS: &[(&str, Restart)] = &[
     ("permanent", Restart::Permanent),
     ("transient", Restart::Transient),
@@ -109,6 +110,11 @@ fn domains(
         let (domain, key, _) = entry;
         if let Some(children) = known.domains.get(domain) {
             let settings = table(problems, entry, &[SUPERVISOR, LIMITS, PLACE], children);
+            if settings.threads.is_some() && settings.is_dedicated != Some(true) {
+                let message = "`threads` are a domain's own; write `runtime = \"dedicated\"` too, \
+                               or leave it out";
+                problems.at(key.span(), message.to_owned());
+            }
             tuning.domains.insert(domain.to_owned(), settings);
         } else {
             let hint = hint(domain, known.domains.keys().map(String::as_str));
@@ -191,24 +197,24 @@ fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint
         "restart" => settings.restart = Some(choice(name, item, RESTARTS)?),
         "pool" => settings.pool = Some(integer(name, item, 1..=256)?),
         "interval_ms" => settings.interval = Some(milliseconds(name, item, 10..=86_400_000)?),
-        "runtime" | "placement" => place(name, item)?,
+        "runtime" => settings.is_dedicated = Some(choice(name, item, RUNTIMES)?),
+        "threads" => settings.threads = Some(integer(name, item, 1..=64)?),
+        "watchdog_ms" => settings.report_after = Some(milliseconds(name, item, 10..=60_000)?),
+        "replace_after_ms" => {
+            settings.replace_after = Some(milliseconds(name, item, 0..=600_000)?);
+        }
+        "placement" => place(name, item)?,
         _ => unreachable!("`{name}` is in a list of keys and has no reader"),
     }
     Ok(())
 }
 
-/// Own threads and own processes are announced, so they are named rather than called unknown.
+/// Own processes are announced, so they are named rather than called unknown.
 fn place(name: &str, item: &Item) -> Result<(), Complaint> {
-    match (name, item.as_str()) {
-        ("runtime", Some("shared")) => Ok(()),
-        ("runtime", Some("dedicated")) | ("placement", Some("process")) => {
-            let value = item.as_str().unwrap_or_default();
-            Err(format!(
-                "`{name} = \"{value}\"` is not supported yet; write `runtime = \"shared\"` or \
-                 leave it out"
-            ))
+    match item.as_str() {
+        Some("process") => {
+            Err(format!("`{name} = \"process\"` is not supported yet; leave it out"))
         }
-        ("runtime", _) => choice(name, item, &[("shared", ()), ("dedicated", ())]),
         _ => choice(name, item, &[("process", ())]),
     }
 }

@@ -134,8 +134,9 @@ fn a_name_near_to_none_is_refused_with_all_of_them() {
         &format!("{DOMAINS}[domain.payroll.colour]\n"),
         &[
             "supervision.toml:3: unknown key `colour`; expected one of `in_flight_max`, \
-             `max_restarts`, `max_seconds`, `placement`, `queue_limit`, `runtime`, \
-             `shutdown_ms`, `statement_timeout_ms`, `strategy`",
+             `max_restarts`, `max_seconds`, `placement`, `queue_limit`, `replace_after_ms`, \
+             `runtime`, `shutdown_ms`, `statement_timeout_ms`, `strategy`, `threads`, \
+             `watchdog_ms`",
             "    [domain.payroll.colour]",
         ],
     );
@@ -236,18 +237,48 @@ fn a_schedule_that_shortens_is_refused() {
 }
 
 #[test]
-fn threads_and_processes_of_its_own_are_named_as_not_supported_yet() {
+fn a_process_of_its_own_is_named_as_not_supported_yet() {
     check(
-        "[domain.recruit]\nruntime = 'dedicated'\n[domain.payroll]\nplacement = 'process'\n",
+        "[domain.recruit]\n[domain.payroll]\nplacement = 'process'\n",
         &[
-            "supervision.toml:2: `runtime = \"dedicated\"` is not supported yet; write `runtime \
-             = \"shared\"` or leave it out",
-            "    runtime = 'dedicated'",
-            "supervision.toml:4: `placement = \"process\"` is not supported yet; write `runtime \
-             = \"shared\"` or leave it out",
+            "supervision.toml:3: `placement = \"process\"` is not supported yet; leave it out",
             "    placement = 'process'",
         ],
     );
+}
+
+#[test]
+fn threads_without_a_runtime_of_their_own_are_refused() {
+    check(
+        "[domain.recruit]\nthreads = 4\n[domain.payroll]\nruntime = 'dedicted'\n",
+        &[
+            "supervision.toml:1: `threads` are a domain's own; write `runtime = \"dedicated\"` \
+             too, or leave it out",
+            "    [domain.recruit]",
+            "supervision.toml:4: `runtime` cannot be `dedicted`; did you mean `dedicated`?",
+            "    runtime = 'dedicted'",
+        ],
+    );
+}
+
+#[test]
+fn a_domain_on_threads_of_its_own_is_watched_and_one_on_shared_ones_if_the_page_says_so() {
+    let watch = |keys: &str| {
+        let text = format!("[domain.recruit]\n{keys}\n[domain.payroll]\n");
+        let recruit = parse(&text).expect("the page is right").domain("recruit");
+        (recruit.threads, recruit.watchdog)
+    };
+    let ms = Duration::from_millis;
+
+    assert_eq!(watch(""), (None, None));
+    assert_eq!(watch("runtime = 'dedicated'"), (Some(2), Some(Watchdog::default())));
+    let limits = "runtime = 'dedicated'\nthreads = 1\nwatchdog_ms = 20\nreplace_after_ms = 90";
+    let strict = Watchdog::default().report_after(ms(20)).replace_after(ms(90));
+    assert_eq!(watch(limits), (Some(1), Some(strict)));
+    let lenient = "runtime = 'dedicated'\nreplace_after_ms = 0";
+    assert_eq!(watch(lenient), (Some(2), Some(Watchdog::report_only())));
+    let told = Watchdog::report_only().report_after(ms(70));
+    assert_eq!(watch("watchdog_ms = 70"), (None, Some(told)));
 }
 
 #[test]
