@@ -183,7 +183,8 @@ impl Controller {
                 continue;
             };
             // All will be stopped in good order, so nothing has to be taken back.
-            if matches!(error, ApplicationError::Ended) {
+            let ends_all = |name: &Arc<str>| self.shared.ledger().ends_all(name);
+            if matches!(error, ApplicationError::Ended) || started.iter().any(ends_all) {
                 return Err(error);
             }
             let mut undone = Vec::new();

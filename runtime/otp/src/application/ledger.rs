@@ -165,7 +165,8 @@ impl Ledger {
                 }
                 other => other,
             })?;
-            if !matches!(known.status, ApplicationStatus::Running(_)) {
+            // One that has ended may not have been looked at yet.
+            if !matches!(&known.status, ApplicationStatus::Running(pid) if pid.is_alive()) {
                 return Err(ApplicationError::NotStarted {
                     application: name.to_owned(),
                     dependency: dependency.to_string(),
@@ -192,6 +193,12 @@ impl Ledger {
 
     pub(super) fn started_as(&self, name: &str) -> StartType {
         self.entry(name).map(|entry| entry.started_as).unwrap_or_default()
+    }
+
+    /// Whether it has ended by itself, which has not been looked at yet and is the end of all.
+    pub(super) fn ends_all(&self, name: &str) -> bool {
+        let reason = self.pid(name).and_then(|pid| pid.exit_reason());
+        reason.is_some_and(|reason| self.started_as(name).ends_all_after(&reason))
     }
 
     pub(super) fn up(&mut self, name: &str, pid: Pid) {

@@ -131,6 +131,46 @@ async fn an_end_that_ends_all_is_not_held_up_by_a_start_that_hangs() {
     assert_eq!(journal.take(), ["start one", "prep_stop one", "stopped one"]);
 }
 
+/// An application that comes up when `root/<other>` is gone, whose process it kills.
+fn outliving(other: &'static str) -> Application {
+    Application::new("outliving", move |_| {
+        let child = ChildSpec::process("child", move || Outliving(other));
+        Ok(SupervisorSpec::default().child(child))
+    })
+}
+
+struct Outliving(&'static str);
+
+impl Process for Outliving {
+    async fn init(&mut self, context: &RunContext) -> Result<(), StartError> {
+        let other = context.tree().pid(&format!("root/{}", self.0)).unwrap();
+        other.kill();
+        other.gone().await;
+        Ok(())
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        context.stopping().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_one_needs_may_end_while_another_starts() {
+    let journal = Journal::default();
+    let applications = controller([
+        application(&journal, "one"),
+        outliving("one"),
+        application(&journal, "two").depends_on(["one"]),
+    ]);
+
+    let error = applications.start_all().await.unwrap_err();
+
+    assert_eq!(error.to_string(), "application `two` needs `one`, which is not started");
+    assert_eq!(journal.take(), ["start one", "prep_stop one", "stopped one"]);
+    assert_eq!(running(&applications), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_request_that_is_given_up_is_carried_out_all_the_same() {
     let journal = Journal::default();

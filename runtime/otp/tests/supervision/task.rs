@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use otp::{
-    ExitReason, OnTimeout, RequestError, Root, Shutdown, Strategy, TaskError, TaskSupervisor,
+    ExitReason, OnTimeout, RequestError, Root, Shutdown, Strategy, SupervisionEventKind as Kind,
+    TaskError, TaskSupervisor,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -252,7 +253,7 @@ async fn a_stream_takes_no_item_before_there_is_room_for_its_task() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_without_a_task_that_it_has_killed_for_its_slowness() {
-    let (_root, tasks) = tasks(None).await;
+    let (root, tasks) = tasks(None).await;
 
     let stream = tasks.stream([1, 9, 1, 2]).max_concurrency(2).timeout(seconds(3));
     let mut stream = stream.on_timeout(OnTimeout::KillTask).run(|item| async move {
@@ -265,6 +266,11 @@ async fn a_stream_goes_on_without_a_task_that_it_has_killed_for_its_slowness() {
     }
 
     assert_eq!(results, [Ok(1), Err(TaskError::TimedOut { ms: 3_000 }), Ok(1), Ok(2)]);
+    let history = root.tree().history();
+    let killed = history.iter().filter(
+        |event| matches!(&event.kind, Kind::Exited { reason } if *reason == ExitReason::Killed),
+    );
+    assert_eq!(killed.map(|event| &*event.path).collect::<Vec<_>>(), ["root/tasks/task#2"]);
 }
 
 #[tokio::test(start_paused = true)]
