@@ -44,7 +44,7 @@ pub fn command(catalog: &Catalog) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([serve(), migrate(), tree(), kill(), queues()])
+        .subcommands([serve(), migrate(), tree(), inspect(), kill(), queues()])
         .subcommands([call(catalog), events(), verify(), completions()]);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
@@ -96,6 +96,19 @@ fn tree() -> Command {
         .arg(watch.help("Stay and redraw on every change; q or Ctrl-C ends it"))
         .after_help(
             "Examples:\n  finnest tree\n  finnest tree --watch\n  finnest tree --output json",
+        )
+}
+
+fn inspect() -> Command {
+    let path = Arg::new("path").value_name("PATH").required(true);
+    Command::new("inspect")
+        .about("Look inside a process: its state, its mailbox, what it does with its messages")
+        .arg(path.help("Place in the tree, as `finnest tree --output json` tells it"))
+        .after_help(
+            "What is counted and remembered of its messages has to be asked for first, with \
+             `finnest call operator observe_process`.\n\n\
+             Example:\n  \
+             finnest inspect root/domains/onboard/children/budget_guard",
         )
 }
 

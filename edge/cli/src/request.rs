@@ -145,6 +145,7 @@ where
         "verify" => (matches, asks.verify(matches)?),
         "tree" => (matches, asks.tree(matches)?),
         "kill" => (matches, asks.kill(matches)?),
+        "inspect" => (matches, asks.inspect(matches)?),
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
         "events" => asks.tail(matches)?,
         "call" => asks.call(matches, stdin)?,
@@ -174,6 +175,11 @@ impl Asks<'_> {
     fn tree(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
         let call = self.operator("get_tree", json!({}))?;
         Ok(if matches.get_flag("watch") { Ask::WatchTree(call) } else { Ask::Tree(call) })
+    }
+
+    fn inspect(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
+        let path = matches.get_one::<String>("path").expect("clap requires a path");
+        Ok(Ask::Call(self.operator("get_process", json!({ "path": path }))?))
     }
 
     fn kill(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
@@ -349,6 +355,8 @@ mod tests {
         assert_eq!(kill.body, Some(json!({"path": "root/domains/recruit", "reason": "drill"})));
         assert_eq!(call("tree").target, "/api/v1/operator/tree");
         assert!(matches!(ask("tree --watch"), Ask::WatchTree(_)));
+        let inspect = call("inspect root/domains");
+        assert_eq!(inspect.target, "/api/v1/operator/process?path=root%2Fdomains");
         assert_eq!(call("queues").target, "/api/v1/operator/queues");
         assert_eq!(call("verify").body, Some(json!({})));
         assert_eq!(call("verify --org 7").body, Some(json!({"org_id": "7"})));

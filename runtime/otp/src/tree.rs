@@ -180,6 +180,11 @@ impl Tree {
         self.live(path).map(Pid)
     }
 
+    /// The process that lives at `path`, or why there is none.
+    pub fn process(&self, path: &str) -> Result<Pid, TreeError> {
+        self.pid(path).ok_or_else(|| self.unknown(path))
+    }
+
     /// The supervisor that lives at `path`, if it is up.
     #[must_use]
     pub fn supervisor(&self, path: &str) -> Option<SupervisorRef> {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 mod kill;
 mod log;
+mod process;
 mod queues;
 mod tree;
 
@@ -19,6 +20,10 @@ pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
 pub use log::{
     ChainReport, Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain,
     verify,
+};
+pub use process::{
+    GetProcess, MailboxView, ObserveProcess, ProcessActedOn, ProcessEvent, ProcessStatistics,
+    ProcessTrace, ProcessView, ResumeProcess, SuspendProcess, TraceProcess,
 };
 pub use queues::{
     CancelJob, Jobs, ListJobs, ListQueues, PauseQueue, QueueList, ResumeQueue, RetryJob,
@@ -44,6 +49,11 @@ pub fn domain() -> Domain {
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
         .action::<LiftQuarantine>()
+        .action::<GetProcess>()
+        .action::<SuspendProcess>()
+        .action::<ResumeProcess>()
+        .action::<ObserveProcess>()
+        .action::<TraceProcess>()
         .action::<ListQueues>()
         .action::<PauseQueue>()
         .action::<ResumeQueue>()

@@ -4,12 +4,14 @@
 //! is asked under a row lock; the guard spares it the questions whose answer is known. A guard that
 //! was killed begins with closed breakers, which costs one question each.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use contracts::onboard::{DocumentId, ONBOARD, Stage};
 use platform::otp::{Actor, CallError, ChildSpec, Context, ExitReason, Reply};
 use platform::{Attempt, Error, OrgId, Result, Scope, System, Timestamp};
+use serde_json::{Value, json};
 
 use super::breaker::{Breaker, Passage};
 use super::{Reservation, ReserveBudget};
@@ -18,6 +20,8 @@ use super::{Reservation, ReserveBudget};
 const WITHIN: Duration = Duration::from_secs(10);
 /// When to ask again while the guard restarts.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How many open breakers are shown to those who look inside.
+const SHOWN_MAX: usize = 100;
 
 /// The child of the domain's tree.
 pub(crate) fn child(system: &System) -> ChildSpec {
@@ -106,5 +110,20 @@ impl Actor for BudgetGuard {
             reply.send(self.reserve(&scope, budget, context.clock().now()).await);
         }
         Ok(())
+    }
+
+    fn state(&self) -> Option<Value> {
+        let open = self.breakers.iter().filter_map(|((org_id, stage), breaker)| match breaker {
+            Breaker::Open { until } => {
+                Some(json!({ "org_id": org_id, "stage": stage, "until": until }))
+            }
+            Breaker::Closed | Breaker::HalfOpen => None,
+        });
+        let open: Vec<_> = open.take(SHOWN_MAX).collect();
+        Some(json!({ "breakers": self.breakers.len(), "open": open }))
+    }
+
+    fn describe(message: &Reserve) -> Cow<'static, str> {
+        format!("reserve for {:?}", message.budget.stage).into()
     }
 }

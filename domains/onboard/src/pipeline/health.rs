@@ -3,6 +3,7 @@
 //! Stages ask this process before they ask the provider, so that a provider that is away costs one
 //! question every half minute and not one per document.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use contracts::onboard::ONBOARD;
@@ -138,6 +139,17 @@ impl Actor for ProviderCheck {
             Message::Ask(reply) => reply.send(self.health()),
         }
         Ok(())
+    }
+
+    fn state(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(self.health()).ok()
+    }
+
+    fn describe(message: &Message) -> Cow<'static, str> {
+        match message {
+            Message::Check => "check".into(),
+            Message::Ask(_) => "ask".into(),
+        }
     }
 }
 

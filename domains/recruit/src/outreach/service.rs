@@ -4,12 +4,14 @@
 //! The pace is a fact about the provider and not about one message, so somebody has to hold it for
 //! all of them: this process. Whoever comes too early is told when to come again.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use contracts::recruit::RECRUIT;
 use platform::otp::{Actor, CallError, ChildSpec, Context, ExitReason, Reply};
 use platform::{Error, Result, Scope, System, Timestamp};
+use serde_json::{Value, json};
 
 use super::sms::{Sms, hand_over};
 
@@ -79,6 +81,17 @@ impl Actor for OutreachService {
         };
         reply.send(answer);
         Ok(())
+    }
+
+    fn state(&self) -> Option<Value> {
+        let Pace { since, count } = &self.pace;
+        Some(
+            json!({ "second": since, "taken_in_it": count, "per_second_max": MESSAGES_PER_SECOND }),
+        )
+    }
+
+    fn describe(_: &Send) -> Cow<'static, str> {
+        "send a message".into()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The scoring engine: a pool of scorers, each with a mailbox, that judge candidates for an order.
 //!
 //! Judging needs no database, so it does not happen inside a transaction and cannot hold one open.
-//! A scorer knows nothing between two requests; killing one costs the request it was at, which the
-//! next scorer is then asked.
+//! A scorer keeps nothing but a count between two requests; killing one costs the request it was
+//! at, which the next scorer is then asked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use platform::otp::{
     Actor, ChildSpec, Context, ExitReason, Intensity, Reply, Strategy, SupervisorSpec,
 };
 use platform::{Error, Result, System};
+use serde_json::{Value, json};
 
 use super::PoolFacts;
 use super::scoring::{self, CandidateFacts, OrderFacts, Score};
@@ -34,7 +36,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) fn child(system: &System) -> ChildSpec {
     let count = scorer_count(system);
     let scorers = (0..count).map(|number| {
-        ChildSpec::worker(format!("scorer_{number}"), || Scorer).label("judges candidates")
+        ChildSpec::worker(format!("scorer_{number}"), Scorer::default).label("judges candidates")
     });
     // The pool tolerates what its scorers would tolerate one by one.
     let intensity = Intensity::new(RESTARTS_PER_SCORER_MAX * count, RESTARTS_WITHIN);
@@ -93,7 +95,11 @@ struct Judge {
 }
 
 /// Judges candidates, one request at a time.
-struct Scorer;
+#[derive(Default)]
+struct Scorer {
+    /// Since it came up.
+    candidate_count: usize,
+}
 
 impl Actor for Scorer {
     type Message = Judge;
@@ -102,6 +108,15 @@ impl Actor for Scorer {
         let Judge { order, candidates, reply } = message;
         let scores = candidates.iter().map(|candidate| scoring::score(&order, candidate));
         reply.send(scores.collect());
+        self.candidate_count += candidates.len();
         Ok(())
+    }
+
+    fn state(&self) -> Option<Value> {
+        Some(json!({ "candidates_judged": self.candidate_count }))
+    }
+
+    fn describe(message: &Judge) -> Cow<'static, str> {
+        format!("judge {} candidates", message.candidates.len()).into()
     }
 }
