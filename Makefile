@@ -1,7 +1,7 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench bench-otp assets clean
+.PHONY: help install run test check models bench bench-otp assets clean
 
 CARGO ?= cargo
 
@@ -20,6 +20,10 @@ test: ## Run every test, on a database server of its own
 
 check: ## Format, lints, documentation and dependencies, as the gate sees them
 	@scripts/check.sh
+
+models: ## Try every order of events on what threads share without a lock
+	@CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/models $(CARGO) run --release \
+		--quiet --manifest-path runtime/otp/models/Cargo.toml
 
 bench: ## Measure the limits the platform holds
 	@scripts/install.sh run

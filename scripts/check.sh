@@ -65,6 +65,7 @@ check "format" cargo fmt --all --check
 check "dependencies" dependencies
 check "assets of the console" assets
 check "lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+check "models of shared state" make --no-print-directory models
 check "program outside the workspace" standalone
 check "documentation" env RUSTDOCFLAGS="-D warnings" \
     cargo doc --locked --workspace --no-deps --quiet

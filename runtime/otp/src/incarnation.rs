@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ractor::ActorCell;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bulkhead::Quarters;
@@ -24,43 +23,13 @@ use crate::exit::ExitReason;
 use crate::inside::{Inside, System};
 use crate::mailbox::MailboxReport;
 pub(crate) use crate::pid::Pid;
+pub(crate) use crate::signal::Signal;
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
 use crate::watchdog::{OnWatch, Slice, Watchdog, on_watch};
 
 pub(crate) use end::ExitGuard;
-
-/// A flag that is raised once and can be waited for.
-#[derive(Debug, Default)]
-pub(crate) struct Signal {
-    raised: AtomicBool,
-    notify: Notify,
-}
-
-impl Signal {
-    pub(crate) fn raise(&self) {
-        self.raised.store(true, Ordering::Release);
-        self.notify.notify_waiters();
-    }
-
-    pub(crate) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Acquire)
-    }
-
-    pub(crate) async fn raised(&self) {
-        if self.is_raised() {
-            return;
-        }
-        let notified = self.notify.notified();
-        tokio::pin!(notified);
-        // Enrolled before the second look, or a raise between look and wait would be missed.
-        notified.as_mut().enable();
-        if !self.is_raised() {
-            notified.await;
-        }
-    }
-}
 
 /// How a process ended.
 #[derive(Clone, Debug)]

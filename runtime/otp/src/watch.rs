@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::exit::{ExitReason, panic_message};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, OnceLock, fence};
 
 /// What a watch does when the process ends.
 pub(crate) type Act = Box<dyn FnOnce(&ExitReason) + Send>;
