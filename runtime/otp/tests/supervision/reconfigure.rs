@@ -375,12 +375,12 @@ struct Page {
 
 impl Page {
     fn text(&self) -> String {
-        let children: String = self
+        let children: Vec<String> = self
             .children
             .iter()
             .map(|(id, restart)| format!(" {id}:{}", RESTARTS[*restart].0))
             .collect();
-        format!("{} {}{children}", STRATEGIES[self.strategy].0, self.period)
+        format!("{} {}{}", STRATEGIES[self.strategy].0, self.period, children.concat())
     }
 
     fn spec(&self) -> SupervisorSpec {
@@ -455,11 +455,11 @@ async fn a_real_erlang_lists_the_same_after_the_same_change() {
         }
     };
     let pages = pages(400);
-    let lines: String = pages
+    let lines: Vec<String> = pages
         .iter()
         .map(|(before, after)| format!("{}|{}\n", before.text(), after.text()))
         .collect();
-    erlang.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    erlang.stdin.take().unwrap().write_all(lines.concat().as_bytes()).unwrap();
     let output = erlang.wait_with_output().unwrap();
     let theirs = String::from_utf8(output.stdout).unwrap();
     let theirs: Vec<&str> = theirs.lines().collect();
