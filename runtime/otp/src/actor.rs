@@ -16,7 +16,7 @@ use ractor::{ActorCell, ActorProcessingErr, SpawnErr};
 use crate::call::ActorRef;
 use crate::child::{Birth, Launch};
 use crate::clock::Clock;
-use crate::exit::{ExitReason, StartError, caught};
+use crate::exit::{ExitReason, StartError, called, caught};
 use crate::incarnation::{ExitGuard, Incarnation, Pid};
 use crate::inside::Inside;
 use crate::mailbox::{Bounded, Delivery};
@@ -262,23 +262,30 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
                 return Ok(());
             }
         };
-        let State { actor, context, .. } = &mut *state;
+        let State { actor, context, leaving, .. } = &mut *state;
         let incarnation = &context.incarnation;
         let is_observed = incarnation.inside().is_some_and(Inside::go_on);
-        let name = is_observed.then(|| A::describe(&message));
-        let handling = actor.handle(message, context);
-        let work = caught(incarnation.on_watch(type_name::<A::Message>(), handling));
-        let outcome = match name {
-            None => work.await,
-            Some(name) => Box::pin(observed(incarnation, name, work)).await,
+        let begun = called(|| {
+            let name = is_observed.then(|| A::describe(&message));
+            (name, actor.handle(message, context))
+        });
+        let outcome = match begun {
+            Ok((name, handling)) => {
+                let work = caught(incarnation.on_watch(type_name::<A::Message>(), handling));
+                match name {
+                    None => work.await,
+                    Some(name) => Box::pin(observed(incarnation, name, work)).await,
+                }
+            }
+            Err(panic) => Err(panic),
         };
-        state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
+        incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
         let reason = match outcome {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => reason,
             Err(panic) => ExitReason::Failed(panic),
         };
-        state.leaving = Some(reason);
+        *leaving = Some(reason);
         myself.stop(None);
         Ok(())
     }
@@ -291,7 +298,8 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         let told = || state.context.incarnation.told().cloned();
         let reason = state.leaving.take().or_else(told).unwrap_or(ExitReason::Normal);
         let incarnation = &state.context.incarnation;
-        let farewell = incarnation.on_watch("terminate", state.actor.terminate(&reason));
+        let farewell =
+            incarnation.on_watch("terminate", async { state.actor.terminate(&reason).await });
         let farewell = caught(farewell).await;
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         Ok(())

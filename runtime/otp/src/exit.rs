@@ -8,7 +8,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use futures_util::{FutureExt, TryFutureExt};
@@ -145,6 +145,11 @@ impl Serialize for StartError {
 /// Every process holds such a future, so this is no `async fn`, which would keep room for it twice.
 pub(crate) fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Output, String>> {
     AssertUnwindSafe(future).catch_unwind().map_err(|payload| panic_message(payload.as_ref()))
+}
+
+/// Calls what belongs to a user and turns a panic into its message; see [`caught`].
+pub(crate) fn called<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| panic_message(payload.as_ref()))
 }
 
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {

@@ -5,7 +5,6 @@
 //! suspended, and takes nothing out of its mailbox, can still be asked.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::call::Reply;
-use crate::exit::panic_message;
+use crate::exit::called;
 use crate::mailbox::{Mailbox, Queue};
 use crate::sys::Observed;
 
@@ -69,8 +68,7 @@ impl Inside {
                 None => return,
                 Some(System::Pass(reply)) => reply.send(()),
                 Some(System::State(reply)) => {
-                    let state = catch_unwind(AssertUnwindSafe(&state));
-                    reply.send(state.map_err(|payload| panic_message(payload.as_ref())));
+                    reply.send(called(&state));
                 }
                 // Whoever gave up waiting does not know of it, and would not resume.
                 Some(System::Suspend(reply)) if reply.is_abandoned() => {}

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::exit::called;
+
 /// What comes out of the queue of an actor.
 pub(crate) enum Delivery<M> {
     /// A message to an unbounded mailbox.
@@ -195,7 +197,12 @@ impl<M: Send> Queue for Bounded<M> {
         held.is_closed = true;
         let left = std::mem::take(&mut held.waiting);
         drop(held);
-        drop(left);
+        for letter in left {
+            // A message is a user's, and its panic must not keep the end from the others.
+            if let Err(panic) = called(|| drop(letter)) {
+                tracing::error!(panic, "a message that was not handled panicked");
+            }
+        }
     }
 }
 

@@ -166,13 +166,15 @@ impl<P: Process, F: Fn() -> P + Send + Sync + 'static> ractor::Actor for Host<P,
     ) -> Result<(), ActorProcessingErr> {
         let told = || state.context.incarnation.told().cloned();
         let incarnation = &state.context.incarnation;
-        let running = incarnation.on_watch("run", state.process.run(&state.context));
+        let running =
+            incarnation.on_watch("run", async { state.process.run(&state.context).await });
         let reason = match caught(running).await {
             Ok(Ok(())) => told().unwrap_or(ExitReason::Normal),
             Ok(Err(reason)) => reason,
             Err(panic) => ExitReason::Failed(panic),
         };
-        let farewell = incarnation.on_watch("terminate", state.process.terminate(&reason));
+        let farewell =
+            incarnation.on_watch("terminate", async { state.process.terminate(&reason).await });
         let farewell = caught(farewell).await;
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         myself.stop(None);

@@ -13,6 +13,7 @@ mod holding;
 mod lifecycle;
 mod mailbox;
 mod monitor;
+mod panics;
 mod partition;
 mod periodic;
 mod quarantine;
