@@ -6,8 +6,28 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The instant `delay` from now. One that is too far away to be told is as good as never, and
+/// thirty years are.
+pub(crate) fn instant_after(delay: Duration) -> Instant {
+    later(Instant::now(), delay)
+}
+
+/// The instant `delay` after `start`; see [`instant_after`].
+pub(crate) fn later(start: Instant, delay: Duration) -> Instant {
+    start.checked_add(delay).unwrap_or_else(|| Instant::now() + NEVER)
+}
+
+/// The moment `delay` after `start`, or the last there is.
+pub(crate) fn moment_after(start: DateTime<Utc>, delay: Duration) -> DateTime<Utc> {
+    let delay = TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+    start.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// A source of the present; cheap to clone, all clones tell the same time.
 #[derive(Clone, Debug)]
@@ -69,7 +89,7 @@ impl Clock {
     /// Dropping the future leaves nothing behind.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + '_ {
         // The deadline is set by the call, not by the first poll.
-        let deadline = self.now() + duration;
+        let deadline = moment_after(self.now(), duration);
         async move {
             let Source::Manual(manual) = &self.0 else {
                 return tokio::time::sleep(duration).await;

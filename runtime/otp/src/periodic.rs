@@ -42,7 +42,8 @@ impl Periodic {
             return self.interval;
         }
         // A hasher with fresh random keys is randomness enough to fall out of step.
-        self.interval + Duration::from_nanos(RandomState::new().hash_one(0) % jitter_ns)
+        let late = Duration::from_nanos(RandomState::new().hash_one(0) % jitter_ns);
+        self.interval.saturating_add(late)
     }
 }
 

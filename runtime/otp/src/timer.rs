@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::clock::{instant_after, later};
 use crate::incarnation::Incarnation;
 
 /// The shortest period of something that happens again and again.
@@ -62,7 +63,7 @@ impl Timer {
             let mut next = first;
             loop {
                 tokio::time::sleep_until(next).await;
-                next += period;
+                next = later(next, period);
                 // Beats that were slept through are left out, not made up for.
                 next = next.max(Instant::now());
                 let is_due = due.lock().as_mut().map(|due| *due = next).is_some();
@@ -80,7 +81,7 @@ impl Timer {
         owner: Arc<Incarnation>,
         work: impl FnOnce(Due, Instant) -> W,
     ) -> Self {
-        let first = Instant::now() + delay;
+        let first = instant_after(delay);
         let due = Due(Arc::new(Mutex::new(Some(first))));
         let work = work(due.clone(), first);
         let shown = due.clone();

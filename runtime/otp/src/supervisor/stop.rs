@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::patience::Patience;
 use crate::child::Shutdown;
+use crate::clock::later;
 use crate::exit::ExitReason;
 use crate::incarnation::Incarnation;
 
@@ -61,7 +62,7 @@ pub(super) async fn stop_together(processes: Vec<(Arc<Incarnation>, Shutdown)>) 
                 incarnation.gone().raised().await;
             }
         };
-        if timeout_at(told + patience, all_gone).await.is_err() {
+        if timeout_at(later(told, patience), all_gone).await.is_err() {
             let left = impatient.iter().filter(|incarnation| !incarnation.gone().is_raised());
             left.for_each(|incarnation| incarnation.put_down());
         }

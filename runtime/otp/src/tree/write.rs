@@ -13,6 +13,7 @@ use super::record::Record;
 use super::report::{self, Ending};
 use super::{Book, HISTORY_MAX, Told, Tree};
 use crate::child::{ChildSpec, Restart};
+use crate::clock::moment_after;
 use crate::event::{SupervisionEvent, SupervisionEventKind as Kind};
 use crate::exit::{ExitReason, StartError};
 use crate::incarnation::Incarnation;
@@ -240,7 +241,7 @@ impl Tree {
     }
 
     pub(crate) fn quarantined(&self, path: &str, cause: Option<u64>, round: u32, wait: Duration) {
-        let until = self.clock().now() + wait;
+        let until = moment_after(self.clock().now(), wait);
         let event = Event::new(Kind::Quarantined { round, until }, cause);
         self.write(path, Status::Quarantined, event);
         self.change(path, |record| record.quarantined_until = Some(until));

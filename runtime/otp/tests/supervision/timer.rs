@@ -143,3 +143,15 @@ async fn timers_end_with_their_owner_and_leave_no_task_behind() {
     assert_eq!(with_timer, before + 1);
     assert_eq!(alive(), before - 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_too_far_away_to_be_told_is_as_good_as_never() {
+    let (_root, alarm) = alarm().await;
+
+    for message in [Message::Once, Message::Every] {
+        alarm.cast(message(Duration::MAX)).unwrap();
+
+        let left = alarm.request(Message::Remaining).await.unwrap().unwrap();
+        assert!(left > Duration::from_hours(24 * 365));
+    }
+}
