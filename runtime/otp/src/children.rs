@@ -191,13 +191,14 @@ impl<P: Clone> Children<P> {
             return RestartPlan { stop: Vec::new(), start: Vec::new() };
         };
         let group = &order[strategy.affected(place, order.len())];
+        let is_quarantined =
+            |member: &Seat| matches!(self.seats[member].standing, Standing::Quarantined(_));
         let left = |member: &Seat| {
-            let child = &self.seats[member];
-            *member == seat
-                || (child.spec.restart != Restart::Temporary
-                    && !matches!(child.standing, Standing::Quarantined(_)))
+            let is_temporary = self.seats[member].spec.restart == Restart::Temporary;
+            *member == seat || (!is_temporary && !is_quarantined(member))
         };
-        let others = group.iter().rev().copied().filter(|member| *member != seat);
+        let others = group.iter().rev().copied();
+        let others = others.filter(|member| *member != seat && !is_quarantined(member));
         RestartPlan { stop: others.collect(), start: group.iter().copied().filter(left).collect() }
     }
 
@@ -269,7 +270,7 @@ mod tests {
 
         let plan = children.restart_plan(Strategy::OneForAll, 0);
 
-        assert_eq!(plan.start, [0]);
+        assert_eq!(plan, RestartPlan { stop: vec![], start: vec![0] });
     }
 
     #[test]

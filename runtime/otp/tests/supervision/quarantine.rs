@@ -138,3 +138,45 @@ async fn a_domain_that_is_killed_too_often_is_quarantined_instead_of_taking_its_
     assert_eq!(tree.find("root/domains").unwrap().incarnation, 1);
     assert_eq!(tree.find("root/domains/sound").unwrap().incarnation, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sibling_that_takes_all_others_along_leaves_what_is_in_quarantine_there() {
+    let journal = Journal::default();
+    let fragile = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(Intensity::new(0, SECOND))
+        .child(worker(&journal, "engine"));
+    let spec = patient(Strategy::OneForAll)
+        .quarantine(QuarantineSchedule::milliseconds(&[10_000]))
+        .child(worker(&journal, "sound"))
+        .child(ChildSpec::supervisor("fragile", fragile));
+    let tree = start(spec).await.tree();
+    let mut events = tree.subscribe();
+    tree.kill("root/fragile/engine").unwrap();
+    event(&mut events, "root/fragile", |kind| matches!(kind, Kind::Quarantined { .. })).await;
+
+    tree.kill("root/sound").unwrap();
+    restarted(&mut events, "root/sound").await;
+    let meanwhile = tree.find("root/fragile").unwrap().status;
+    restarted(&mut events, "root/fragile").await;
+
+    assert_eq!(meanwhile, Status::Quarantined);
+    assert_eq!(tree.find("root/fragile").unwrap().status, Status::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_without_an_end_can_still_be_lifted() {
+    let fragile = SupervisorSpec::new(Strategy::OneForOne)
+        .intensity(Intensity::new(0, SECOND))
+        .child(worker(&Journal::default(), "engine"));
+    let spec = patient(Strategy::OneForOne)
+        .quarantine(QuarantineSchedule::new([Duration::MAX]))
+        .child(ChildSpec::supervisor("fragile", fragile));
+    let tree = start(spec).await.tree();
+    let mut events = tree.subscribe();
+    tree.kill("root/fragile/engine").unwrap();
+    event(&mut events, "root/fragile", |kind| matches!(kind, Kind::Quarantined { .. })).await;
+
+    tree.lift_quarantine("root/fragile").unwrap();
+
+    restarted(&mut events, "root/fragile").await;
+}
