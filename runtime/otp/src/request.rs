@@ -202,7 +202,8 @@ impl SupervisorRef {
         self.ask(|reply| Request::StartNumbered(Box::new(spec), reply)).await
     }
 
-    /// Starts one more instance of the only specification of a simple `one_for_one` supervisor.
+    /// Starts one more instance of the only specification of a simple `one_for_one` supervisor. Its
+    /// id is the argument with a number, as in `ada#7`, and a `|` for every slash.
     pub async fn start_instance(&self, argument: &str) -> Result<Option<Pid>, RequestError> {
         let argument = argument.to_owned();
         self.ask(|reply| Request::StartInstance(argument, reply)).await

@@ -74,7 +74,9 @@ impl Supervisor {
     async fn start_instance(&mut self, argument: &str) -> Answer<Option<Pid>> {
         let template = self.template().cloned().ok_or(RequestError::NotFound)?;
         self.instances += 1;
-        let id = format!("{argument}#{}", self.instances).into();
+        // An id is one step of a path, whatever is written in the argument.
+        let name = argument.replace('/', "|");
+        let id = format!("{name}#{}", self.instances).into();
         self.start_new(template, id, Some(argument.into())).await
     }
 

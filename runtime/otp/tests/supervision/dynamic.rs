@@ -325,3 +325,29 @@ async fn a_dynamic_supervisor_gives_up_at_its_fourth_failure_within_five_seconds
     let gave_up = tree.history().iter().any(|event| event.kind == Kind::GaveUp);
     assert!(gave_up);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_patience_without_an_end_is_waited_for() {
+    let journal = Journal::default();
+    let (root, pool) = pool(None).await;
+    let slow = slow_worker(&journal, "slow", SECOND * 60);
+    pool.start_child(slow.shutdown(Shutdown::Timeout(Duration::MAX))).await.unwrap();
+
+    root.stop().await;
+
+    assert_eq!(journal.take(), ["start slow", "stop slow shutdown"]);
+}
+
+#[tokio::test]
+async fn an_instance_whose_argument_reads_like_a_path_is_a_child_like_any_other() {
+    let spec = SupervisorSpec::new(Strategy::SimpleOneForOne);
+    let root = start(spec.child(worker(&Journal::default(), "a"))).await;
+    let supervisor = root.supervisor().unwrap();
+
+    let instance = supervisor.start_instance("in/box").await.unwrap().unwrap();
+
+    assert_eq!(instance.path(), "root/in|box#1");
+    assert_eq!(supervisor.get_childspec(instance.clone()).await.unwrap().id, "a");
+    assert_eq!(supervisor.terminate_child(instance.clone()).await, Ok(()));
+    assert!(!instance.is_alive());
+}
