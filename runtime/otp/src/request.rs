@@ -267,7 +267,8 @@ impl SupervisorRef {
         self.ask(|reply| Request::Reconfigure(Box::new(spec), reply)).await
     }
 
-    /// Lets everything that happens to the supervisor wait until the answer is dropped.
+    /// Lets everything that happens to the supervisor wait until the answer is dropped, or until
+    /// it is told to stop.
     pub async fn suspend(&self) -> Result<Suspended, RequestError> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.ask(|reply| Request::Suspend(receiver, reply)).await?;

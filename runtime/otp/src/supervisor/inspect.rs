@@ -59,6 +59,7 @@ impl Supervisor {
             tokio::select! {
                 // It ends with the sender, and never with a value.
                 _ = &mut released => return,
+                () = self.me.stopping().raised() => return,
                 () = inside.arrived() => {}
             }
         }

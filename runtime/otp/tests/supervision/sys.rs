@@ -443,3 +443,14 @@ async fn letting_go_of_a_supervisor_does_not_resume_what_was_suspended_meanwhile
     assert!(in_time.is_err());
     assert_eq!(request.await.unwrap().active, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_is_held_back_can_still_be_told_to_stop() {
+    let root = start(patient(Strategy::OneForOne)).await;
+    let held = root.supervisor().unwrap().suspend().await.unwrap();
+
+    let stopped = tokio::time::timeout(SECOND, root.stop()).await;
+
+    assert_eq!(stopped, Ok(ExitReason::Shutdown));
+    drop(held);
+}
