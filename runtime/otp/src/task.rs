@@ -214,7 +214,8 @@ impl<T> Task<T> {
     }
 
     /// Waits for the result, at most for `limit`, and lets the task go on then; `None` when it is
-    /// not done. After a result there is no other: the task has ended.
+    /// not done. After a result there is no other: whoever looks again learns that the task has
+    /// ended.
     ///
     /// # Cancel safety
     ///
@@ -254,9 +255,11 @@ impl<T> Task<T> {
     }
 
     async fn outcome(&mut self) -> Result<T, TaskError> {
-        match (&mut self.result).await {
-            Ok(value) => Ok(value),
-            Err(_) => Err(TaskError::Exited(self.pid.gone().await)),
+        // A receiver that has given what it had must not be asked again.
+        let value = if self.result.is_terminated() { None } else { (&mut self.result).await.ok() };
+        match value {
+            Some(value) => Ok(value),
+            None => Err(TaskError::Exited(self.pid.gone().await)),
         }
     }
 }

@@ -328,3 +328,15 @@ async fn an_item_whose_task_is_refused_says_so() {
     assert_eq!(refused, Some(Err(TaskError::Refused(limit))));
     assert!(keeps_the_only_place.await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn whoever_looks_again_at_a_task_that_gave_its_result_learns_that_it_has_ended() {
+    let (_root, tasks) = tasks(None).await;
+    let mut task = tasks.run(async { 7 }).await.unwrap();
+
+    let looks = [task.yield_within(seconds(1)).await, task.yield_within(seconds(1)).await];
+
+    let ended = Err(TaskError::Exited(ExitReason::Normal));
+    assert_eq!(looks, [Some(Ok(7)), Some(ended.clone())]);
+    assert_eq!(task.await, ended);
+}
