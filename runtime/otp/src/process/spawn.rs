@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{OsProcessSpec, StopSignal};
+use crate::exit::called;
 
 /// Why a process could not be born.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +85,8 @@ fn spawner() -> &'static mpsc::Sender<Birth> {
             .spawn(move || {
                 for Birth { mut command, memory_max, runtime, reply } in due {
                     let _entered = runtime.enter();
-                    let born = command.spawn().and_then(|child| match memory_max {
-                        Some(bytes) => bound_memory(&child, bytes).map(|()| child),
-                        None => Ok(child),
-                    });
+                    let born = called(|| give_birth(&mut command, memory_max))
+                        .unwrap_or_else(|panic| Err(io::Error::other(panic)));
                     // The process alone holds its end of a socket from here on.
                     drop(command);
                     // Nobody waits any more: the child is dropped, and killed by that.
@@ -97,6 +96,17 @@ fn spawner() -> &'static mpsc::Sender<Birth> {
             .expect("the system can start one thread at boot");
         births
     })
+}
+
+/// Starts the process. Panics or fails in a runtime that cannot watch over it.
+fn give_birth(command: &mut Command, memory_max: Option<u64>) -> io::Result<Child> {
+    // Seen before there is a process that nobody would ever wait for.
+    drop(tokio::net::UnixStream::pair()?);
+    let child = command.spawn()?;
+    if let Some(bytes) = memory_max {
+        bound_memory(&child, bytes)?;
+    }
+    Ok(child)
 }
 
 /// The command line; `None` if the user must change and nothing on this system can do that.

@@ -393,3 +393,21 @@ async fn an_actor_that_is_killed_takes_its_process_along() {
     assert!(is_alive(second));
     root.stop().await;
 }
+
+#[test]
+fn a_runtime_that_cannot_watch_over_a_process_keeps_no_other_from_starting_one() {
+    let start = |builder: &mut tokio::runtime::Builder| {
+        let spec = OsProcessSpec::new("/bin/true");
+        builder
+            .build()
+            .expect("a runtime")
+            .block_on(async { Running::start(&spec).await.map(drop) })
+    };
+
+    let refused = start(tokio::runtime::Builder::new_current_thread().enable_time());
+    let started = start(tokio::runtime::Builder::new_current_thread().enable_all());
+
+    let error = refused.expect_err("it has no sockets").to_string();
+    assert!(error.contains("enable_io"), "{error}");
+    assert!(started.is_ok());
+}
