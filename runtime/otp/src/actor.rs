@@ -3,7 +3,6 @@
 //! An actor is a value; the adapter below runs it on ractor. Everything that may fail at the start
 //! happens in [`Actor::init`], which its supervisor awaits. A panic ends the actor, never more.
 
-use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -53,8 +52,9 @@ pub trait Actor: Sized + Send + 'static {
         None
     }
 
-    /// What a message is called by those who look at the actor with [`crate::sys`]; the name of
-    /// its type unless said otherwise. Nobody asks while nobody looks.
+    /// What a message is called by those who look at the actor with [`crate::sys`], and by its
+    /// [`Watchdog`](crate::Watchdog); the name of its type unless said otherwise. Nobody asks while
+    /// nobody looks or watches.
     fn describe(message: &Self::Message) -> Cow<'static, str> {
         let _ = message;
         Cow::Borrowed(short_name::<Self::Message>())
@@ -265,14 +265,16 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         let State { actor, context, leaving, .. } = &mut *state;
         let incarnation = &context.incarnation;
         let is_observed = incarnation.inside().is_some_and(Inside::go_on);
+        let is_watched = incarnation.is_watched();
         let begun = called(|| {
-            let name = is_observed.then(|| A::describe(&message));
+            let name = (is_observed || is_watched).then(|| A::describe(&message));
             (name, actor.handle(message, context))
         });
         let outcome = match begun {
             Ok((name, handling)) => {
-                let work = caught(incarnation.on_watch(type_name::<A::Message>(), handling));
-                match name {
+                let doing = name.clone().filter(|_| is_watched).unwrap_or_default();
+                let work = caught(incarnation.on_watch(doing, handling));
+                match name.filter(|_| is_observed) {
                     None => work.await,
                     Some(name) => Box::pin(observed(incarnation, name, work)).await,
                 }

@@ -78,7 +78,8 @@ pub enum SupervisionEventKind {
     QuarantineLifted,
     /// It holds a thread for longer than its [`Watchdog`](crate::Watchdog) allows.
     Overstayed {
-        /// What it is at: the type of the message it handles, or the part of its life.
+        /// What it is at: what [`Actor::describe`](crate::Actor::describe) calls its message, or
+        /// the part of its life.
         message: String,
         /// How long it has held the thread, in milliseconds.
         for_ms: u64,

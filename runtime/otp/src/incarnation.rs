@@ -9,6 +9,7 @@
 
 mod end;
 
+use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -160,8 +161,17 @@ impl Incarnation {
         self.surroundings.spawned_at
     }
 
+    /// Whether the process has a watchdog.
+    pub(crate) const fn is_watched(&self) -> bool {
+        self.slice.is_some()
+    }
+
     /// `work`, called `doing`, under the eye of the watchdog, if the process has one.
-    pub(crate) fn on_watch<W: Future>(&self, doing: &'static str, work: W) -> OnWatch<'_, W> {
+    pub(crate) fn on_watch<W: Future>(
+        &self,
+        doing: impl Into<Cow<'static, str>>,
+        work: W,
+    ) -> OnWatch<'_, W> {
         on_watch(self.slice.as_deref(), doing, work)
     }
 

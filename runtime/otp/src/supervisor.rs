@@ -105,7 +105,8 @@ impl ractor::Actor for Host {
         let me = birth.incarnation;
         let mut guard = ExitGuard::new(me.clone());
         me.occupy(myself.get_cell(), Some(wake));
-        let spec = caught(async { make() }).await.map_err(StartError::Panicked)??;
+        let making = me.on_watch("init", async { make() });
+        let spec = caught(making).await.map_err(StartError::Panicked)??;
         guard.up(Box::new(SupervisorRef::new(myself.clone(), me.clone())), birth.cause);
         if let Err(error) = spec.check() {
             guard.record(ExitReason::failed(error.place()));

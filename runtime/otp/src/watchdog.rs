@@ -18,6 +18,7 @@
 
 mod keeper;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +89,13 @@ impl Watchdog {
 pub(crate) struct Slice {
     /// How many times its code has begun or ended a poll; odd inside one.
     turns: AtomicU64,
-    doing: Mutex<&'static str>,
+    doing: Mutex<Cow<'static, str>>,
     pub(crate) watchdog: Watchdog,
 }
 
 impl Slice {
     pub(crate) fn new(watchdog: Watchdog) -> Self {
-        Self { turns: AtomicU64::new(0), doing: Mutex::new("init"), watchdog }
+        Self { turns: AtomicU64::new(0), doing: Mutex::new(Cow::Borrowed("init")), watchdog }
     }
 
     fn turns(&self) -> u64 {
@@ -102,8 +103,8 @@ impl Slice {
     }
 
     /// What it is at: the name of a message, or of a part of its life.
-    pub(crate) fn doing(&self) -> &'static str {
-        *self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn doing(&self) -> Cow<'static, str> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn turn(&self) -> Turn<'_> {
@@ -143,13 +144,13 @@ pin_project! {
 }
 
 /// `work`, called `doing`, under the eye of a watchdog, if there is one.
-pub(crate) fn on_watch<'a, W: Future>(
-    slice: Option<&'a Slice>,
-    doing: &'static str,
+pub(crate) fn on_watch<W: Future>(
+    slice: Option<&Slice>,
+    doing: impl Into<Cow<'static, str>>,
     work: W,
-) -> OnWatch<'a, W> {
+) -> OnWatch<'_, W> {
     if let Some(slice) = slice {
-        *slice.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+        *slice.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing.into();
     }
     OnWatch { slice, work }
 }

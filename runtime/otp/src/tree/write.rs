@@ -192,7 +192,7 @@ impl Tree {
     ) {
         let above = path.char_indices().filter(|(_, letter)| *letter == '/');
         let kind = Kind::Overstayed {
-            message: slice.doing().to_owned(),
+            message: slice.doing().into_owned(),
             for_ms: u64::try_from(held.as_millis()).unwrap_or(u64::MAX),
             spawned_at: spawned_at.map(ToString::to_string),
             ancestors: above.map(|(end, _)| path[..end].to_owned()).collect(),

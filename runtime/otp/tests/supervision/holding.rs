@@ -1,5 +1,6 @@
 //! A worker that holds its thread, by computing or by blocking, until it is released.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -83,6 +84,13 @@ struct Worker {
 
 impl Actor for Worker {
     type Message = Task;
+
+    fn describe(task: &Task) -> Cow<'static, str> {
+        match task {
+            Task::Thread(_) => "thread".into(),
+            Task::Hold(..) => "hold".into(),
+        }
+    }
 
     async fn handle(&mut self, task: Task, _: &Context<Task>) -> Result<(), ExitReason> {
         match task {
