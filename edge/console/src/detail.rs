@@ -4,9 +4,9 @@ use live::{Mark, Rendered, Slots};
 use maud::{Markup, html};
 
 use crate::incident::Incident;
-use crate::process::{Process, Status};
+use crate::process::{Inside, Process, Status};
 use crate::timeline;
-use crate::words::{coarse_span, count, last, machine_time, time_of_day};
+use crate::words::{coarse_span, count, last, machine_time, short_span, time_of_day};
 
 /// The shortest reason that tells a later reader something; the operation demands it too.
 pub(crate) const REASON_LENGTH_MIN: usize = 3;
@@ -18,6 +18,8 @@ pub(crate) const REASON_LENGTH_MAX: usize = 500;
 pub(crate) struct Panel<'a> {
     pub root: &'a Process,
     pub incidents: &'a [Incident],
+    /// What can be seen inside the process, if it runs.
+    pub inside: Option<&'a Inside>,
     pub csrf: &'a str,
     /// How many actions the viewer has taken, so that a finished form begins anew.
     pub action_count: u32,
@@ -62,6 +64,7 @@ pub(crate) fn draw(panel: &Panel<'_>, path: &str) -> Rendered {
                     (fact("Last exit", &html! { (alone(slots, &last_exit(process))) }))
                     (fact("Stops within", &html! { (process.shutdown) }))
                 }
+                (alone(slots, &within(panel.inside)))
                 (alone(slots, &budgets(panel.root, process)))
                 (alone(slots, &timeline::brief(panel.incidents, path)))
                 (alone(slots, &actions(panel, process)))
@@ -147,6 +150,38 @@ fn last_exit(process: &Process) -> Markup {
             }
             (Some(reason), None) => b { (reason) },
             (None, _) => span class="quiet" { "never" },
+        }
+    }
+}
+
+/// What can be seen inside a process. Nothing, if there is nothing unusual and nobody asked.
+fn within(inside: Option<&Inside>) -> Markup {
+    let Some(inside) = inside else { return html! {} };
+    html! {
+        @if inside.is_suspended {
+            p class="warning" { "Suspended: it handles no messages until it is resumed." }
+        }
+        @if let Some(capacity) = inside.capacity {
+            p class="quiet" {
+                "Room for " (count(capacity, "message", "messages")) ", " (inside.lost) " lost"
+                @if let Some(oldest_us) = inside.oldest_us {
+                    ", the oldest waits for " (short_span(oldest_us))
+                }
+                "."
+            }
+        }
+        @if let Some(counts) = &inside.counts {
+            p class="quiet" {
+                (counts.messages_in) " in, " (counts.messages_out) " out, busy for "
+                (short_span(counts.busy_us)) ", at most " (short_span(counts.longest_us))
+                " for one message."
+            }
+        }
+        @if let Some(state) = &inside.state {
+            div class="budget" {
+                div class="budget-line" { span { "State" } }
+                p class="payload" { (state) }
+            }
         }
     }
 }
@@ -270,6 +305,7 @@ mod tests {
         let panel = Panel {
             root: &root,
             incidents: &[],
+            inside: None,
             csrf: "token",
             action_count: 0,
             notice: None,

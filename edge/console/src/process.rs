@@ -136,6 +136,31 @@ impl Process {
     }
 }
 
+/// What can be seen inside a process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Inside {
+    /// It handles no messages until somebody resumes it.
+    pub is_suspended: bool,
+    /// How many messages may wait, if there is a limit.
+    pub capacity: Option<usize>,
+    pub oldest_us: Option<u64>,
+    /// How many messages were too many.
+    pub lost: u64,
+    /// What was counted, if somebody asked for it.
+    pub counts: Option<Counts>,
+    /// What the process shows of its state, as text.
+    pub state: Option<String>,
+}
+
+/// What a process did with its messages, in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    pub messages_in: u64,
+    pub messages_out: u64,
+    pub busy_us: u64,
+    pub longest_us: u64,
+}
+
 /// Something that happened to a process, in the order of `sequence`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Happening {

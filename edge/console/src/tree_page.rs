@@ -10,7 +10,7 @@ use crate::detail::{self, Notice, Panel};
 use crate::drawing::{self, Canvas};
 use crate::incident::{Incident, incidents};
 use crate::layout::{Shape, collapse, place};
-use crate::process::{Happening, Kill, Process, Status};
+use crate::process::{Happening, Inside, Kill, Process, Status};
 use crate::timeline;
 use crate::viewer::Viewer;
 use crate::words::{coarse_span, count};
@@ -28,6 +28,10 @@ pub(crate) trait Watched: Send + Sync + 'static {
     fn kills(&self) -> Vec<Kill>;
     /// Milliseconds since 1970.
     fn now(&self) -> i64;
+    /// What can be seen inside the process at `path`, if it runs.
+    fn inside(&self, path: &str) -> Option<Inside>;
+    /// Which process the viewer has selected, whose state is looked at from now on.
+    fn look_at(&mut self, path: Option<&str>);
     /// Waits until any of these may be different. Loses nothing when dropped.
     fn changed(&mut self) -> BoxFuture<'_, ()>;
     /// Runs an operation of the operator's domain as the viewer; the error is for the viewer.
@@ -181,9 +185,11 @@ impl TreePage {
         let Some(path) = &self.selected else {
             return detail::hint();
         };
+        let inside = self.watched.inside(path);
         let panel = Panel {
             root: &self.tree,
             incidents: &self.incidents,
+            inside: inside.as_ref(),
             csrf: &self.viewer.csrf,
             action_count: self.action_count,
             notice: self.notice.as_ref(),
@@ -240,6 +246,7 @@ impl View for TreePage {
             }
             self.open_up(path);
         }
+        self.watched.look_at(selected.as_deref());
         self.selected = selected;
     }
 
@@ -336,6 +343,11 @@ mod tests {
         fn now(&self) -> i64 {
             1_763_700_000_000
         }
+        fn inside(&self, path: &str) -> Option<Inside> {
+            let state = Some(format!("the state of {path}"));
+            Some(Inside { is_suspended: true, state, ..Inside::default() })
+        }
+        fn look_at(&mut self, _: Option<&str>) {}
         fn changed(&mut self) -> BoxFuture<'_, ()> {
             Box::pin(std::future::pending())
         }
@@ -400,6 +412,16 @@ mod tests {
         page.patch("http://host/?node=root%2Fdomains%2Fpayroll");
 
         assert!(has_payroll(&page));
+    }
+
+    #[tokio::test]
+    async fn what_is_inside_the_selected_process_is_shown() {
+        let (page, _) = page("/?node=root/bus");
+
+        let html = page.render().to_html();
+
+        assert!(html.contains("the state of root/bus"), "{html}");
+        assert!(html.contains("handles no messages until it is resumed"), "{html}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use platform::bus::{Interrupted, Subscription, TopicFilter};
-use platform::otp::{self, ChildKind, Node, Shutdown, SupervisionEvent, SupervisionEventKind};
+use platform::otp::{self, ChildKind, Node, Shutdown, SupervisionEvent, SupervisionEventKind, sys};
 use platform::store::{self, SealedEvent};
 use platform::{Identity, Position, Principal, System, Topic, UserId};
 use serde_json::Value;
@@ -15,11 +15,17 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
-use crate::process::{Happening, Kill, Process, Status};
+use crate::process::{Counts, Happening, Inside, Kill, Process, Status};
 use crate::tree_page::Watched;
 
 /// What moves without the tree telling, such as a mailbox, is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a process may take to show its state; one that is busy is asked again a moment later.
+const STATE_WITHIN: Duration = Duration::from_millis(200);
+
+/// How much of a state is shown, in characters.
+const STATE_MAX: usize = 4_000;
 
 /// How far back operators' kills are looked for, in positions of the log.
 const KILLS_WITHIN: i64 = 20_000;
@@ -61,6 +67,11 @@ pub(crate) struct Watching {
     kills: Vec<Kill>,
     kills_until: Position,
     is_behind: bool,
+    /// The process that the viewer has selected, and what it last showed of its state.
+    selected: Option<String>,
+    state: Option<String>,
+    /// The selected process was not looked at since something changed.
+    is_stale: bool,
 }
 
 impl Watching {
@@ -89,6 +100,9 @@ impl Watching {
             kills: Vec::new(),
             kills_until: Position((head.0 - KILLS_WITHIN).max(0)),
             is_behind: true,
+            selected: None,
+            state: None,
+            is_stale: false,
         };
         watching.catch_up().await;
         watching
@@ -116,6 +130,23 @@ impl Watching {
         let topic = Topic::domain(self.identity.org_id, "operator");
         let mut reading = store::begin_reading(self.system.log().pool()).await?;
         store::read::of_topic(&mut reading, &topic, self.kills_until, ACTIONS_MAX).await
+    }
+
+    /// Looks at the state of the selected process.
+    async fn look_inside(&mut self) {
+        let selected = self.selected.as_deref();
+        let Some(pid) = selected.and_then(|path| self.system.tree().pid(path)) else {
+            self.state = None;
+            return;
+        };
+        match tokio::time::timeout(STATE_WITHIN, sys::get_state(&pid)).await {
+            Ok(Ok(state)) => {
+                self.state = Some(clean(&state).chars().take(STATE_MAX).collect());
+            }
+            Ok(Err(_)) => self.state = None,
+            // What it showed last is better than nothing while it is busy.
+            Err(_) => {}
+        }
     }
 
     async fn operate_as_viewer(&self, operation: &'static str, input: Value) -> Result<(), String> {
@@ -146,9 +177,34 @@ impl Watched for Watching {
         self.system.clock().now().timestamp_millis()
     }
 
+    fn inside(&self, path: &str) -> Option<Inside> {
+        let known = sys::statistics(&self.system.tree().pid(path)?).ok()?;
+        Some(Inside {
+            is_suspended: known.is_suspended,
+            capacity: known.mailbox.capacity,
+            oldest_us: known.mailbox.oldest.map(us),
+            lost: known.mailbox.lost,
+            counts: known.counts.map(|counts| Counts {
+                messages_in: counts.messages_in,
+                messages_out: counts.messages_out,
+                busy_us: us(counts.busy),
+                longest_us: us(counts.longest),
+            }),
+            state: self.state.clone().filter(|_| self.selected.as_deref() == Some(path)),
+        })
+    }
+
+    fn look_at(&mut self, path: Option<&str>) {
+        if self.selected.as_deref() != path {
+            self.selected = path.map(str::to_owned);
+            self.state = None;
+            self.is_stale = path.is_some();
+        }
+    }
+
     fn changed(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if !self.is_behind {
+            if !self.is_behind && !self.is_stale {
                 tokio::select! {
                     _ = self.changes.changed() => {}
                     _ = self.look.tick() => {}
@@ -159,9 +215,14 @@ impl Watched for Watching {
                         }
                     }
                 }
+                self.is_stale = self.selected.is_some();
             }
             if self.is_behind {
                 self.catch_up().await;
+            }
+            if self.is_stale {
+                self.look_inside().await;
+                self.is_stale = false;
             }
         })
     }
@@ -185,6 +246,10 @@ pub(crate) fn sentence(message: &str) -> String {
     let Some(first) = characters.next() else { return String::new() };
     let end = if message.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{}{}{end}", first.to_uppercase(), characters.as_str())
+}
+
+fn us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: DateTime<Utc>) -> i64 {
@@ -252,9 +317,7 @@ fn patience(shutdown: Shutdown) -> String {
     match shutdown {
         Shutdown::BrutalKill => "killed at once".to_owned(),
         Shutdown::Infinity => "as long as it takes".to_owned(),
-        Shutdown::Timeout(patience) => {
-            crate::words::short_span(u64::try_from(patience.as_micros()).unwrap_or(u64::MAX))
-        }
+        Shutdown::Timeout(patience) => crate::words::short_span(us(patience)),
     }
 }
 
