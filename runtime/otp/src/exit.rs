@@ -19,8 +19,8 @@ use crate::specification::SpecError;
 
 /// Why a process ended.
 ///
-/// Written as `normal`, `shutdown`, `shutdown:X`, `killed`, `error:X`, `exit:3` or `signal:SIGKILL`,
-/// in JSON too.
+/// Written as `normal`, `shutdown`, `shutdown:X`, `killed`, `error:X`, `exit:3` or
+/// `signal:SIGKILL`, in JSON too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
     /// The process finished its work.

@@ -252,8 +252,8 @@ impl SupervisorRef {
     /// The flags are replaced and hold from the next exit on; restarts already counted still count.
     /// A child that `spec` names is given its new specification and keeps its process; what is new
     /// is listed without being started; what `spec` does not name stays, behind the others. Nothing
-    /// is started, stopped or restarted. Under a simple `one_for_one` supervisor all instances go by
-    /// the new specification from now on, and under a dynamic one each child keeps its own.
+    /// is started, stopped or restarted. Under a simple `one_for_one` supervisor all instances go
+    /// by the new specification from now on, and under a dynamic one each child keeps its own.
     ///
     /// A later incarnation of the supervisor is again made as its own child specification says; one
     /// that should outlast it belongs there too (see [`ChildSpec::supervisor_from`]).
