@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::exit::ExitReason;
@@ -35,6 +36,13 @@ impl Pid {
     #[must_use]
     pub fn exit_reason(&self) -> Option<ExitReason> {
         self.0.death().map(|death| death.reason.clone())
+    }
+
+    /// Where in the code it was specified: behind a supervisor, what OTP's `get_callback_module`
+    /// tells. `None` for the root, which nobody lists as a child.
+    #[must_use]
+    pub fn specified_at(&self) -> Option<&'static Location<'static>> {
+        self.0.spawned_at()
     }
 
     /// Waits until it is gone, with everything below it, and says why.

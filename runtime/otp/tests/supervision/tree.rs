@@ -144,3 +144,15 @@ async fn the_version_moves_with_every_visible_change() {
 
     assert_eq!(status(), otp::Status::Stopping);
 }
+
+#[tokio::test]
+async fn a_process_tells_where_in_the_code_it_was_specified() {
+    let inner = ChildSpec::supervisor("inner", SupervisorSpec::default());
+    let line = line!() - 1;
+    let root = start(SupervisorSpec::default().child(inner)).await;
+
+    let place = root.tree().pid("root/inner").unwrap().specified_at().unwrap();
+
+    assert_eq!((place.file(), place.line()), (file!(), line));
+    assert_eq!(root.pid().specified_at(), None);
+}
