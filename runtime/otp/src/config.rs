@@ -8,6 +8,7 @@
 //! **Invariant:** this module reads no file; the caller passes the text.
 
 mod application;
+mod difference;
 mod problem;
 mod read;
 
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use application::ApplicationTuning;
+pub use difference::Difference;
 pub use problem::{ConfigError, ConfigErrors};
 
 /// What the tree has, so that the page can be checked against it.
@@ -112,6 +114,8 @@ pub struct Resolved {
     pub threads: Option<usize>,
     /// When what holds a thread is reported and replaced; `None` is never.
     pub watchdog: Option<Watchdog>,
+    /// What the table itself says about patience, without the defaults.
+    own_shutdown: Option<Duration>,
     children: BTreeMap<String, Settings>,
 }
 
@@ -199,6 +203,7 @@ impl Tuning {
                 .unwrap_or(STATEMENT_TIMEOUT),
             threads: own.threads_of_its_own(),
             watchdog: own.watchdog(),
+            own_shutdown: own.shutdown,
             children: own.children.clone(),
         }
     }
@@ -243,6 +248,25 @@ impl Resolved {
             restart: own.and_then(|table| table.restart),
             pool: own.and_then(|table| table.pool),
             interval: own.and_then(|table| table.interval),
+        }
+    }
+
+    /// A child of the runtime itself as this page wants it.
+    ///
+    /// Its code knows how long it takes to stop, so the defaults of the page do not count: only
+    /// what the tables of its supervisor and its own say.
+    #[must_use]
+    pub fn tune_part(&self, child: ChildSpec) -> ChildSpec {
+        let own = self.children.get(&*child.id);
+        let inherited = self.own_shutdown.filter(|_| child.kind == ChildKind::Worker);
+        let shutdown = own.and_then(|own| own.shutdown).or(inherited);
+        let child = match shutdown {
+            Some(shutdown) => child.shutdown(patience(shutdown)),
+            None => child,
+        };
+        match own.and_then(|own| own.restart) {
+            Some(restart) => child.restart(restart),
+            None => child,
         }
     }
 

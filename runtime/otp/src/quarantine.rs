@@ -52,6 +52,12 @@ impl QuarantineSchedule {
         self.0[place]
     }
 
+    /// The waits, round by round.
+    #[must_use]
+    pub fn waits(&self) -> &[Duration] {
+        &self.0
+    }
+
     /// How long a subtree must stay up before its past is forgotten: the longest wait.
     #[must_use]
     pub fn forgiven_after(&self) -> Duration {

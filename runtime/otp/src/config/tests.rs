@@ -303,3 +303,66 @@ fn a_table_written_twice_and_broken_toml_are_refused_with_their_line() {
     assert!(twice.0[0].message.contains("duplicate key"), "{twice}");
     assert_eq!((broken.0[0].line, broken.0[0].text.as_str()), (2, "max_restarts ="));
 }
+
+#[test]
+fn another_page_differs_in_what_it_says_and_in_what_its_defaults_say_for_it() {
+    let before = format!("[defaults]\nmax_restarts = 3\n[store]\nmax_restarts = 9\n{DOMAINS}");
+    let after = "
+[defaults]
+max_restarts = 4
+[store]
+max_restarts = 9
+[store.child.sealer]
+shutdown_ms = 70
+[domains]
+quarantine_ms = [10, 20]
+[domain.recruit]
+queue_limit = 11
+[domain.recruit.child.scoring_engine]
+pool = 8
+[domain.payroll]
+max_restarts = 3
+";
+    let (before, after) = (parse(&before).expect("right"), parse(after).expect("right"));
+
+    let found = before.differences(&after, &known());
+    let told: Vec<String> = found
+        .iter()
+        .map(|found| format!("{} {} {} -> {}", found.table, found.key, found.before, found.after))
+        .collect();
+
+    assert_eq!(
+        told,
+        [
+            "domains max_restarts 3 -> 4",
+            "domains quarantine_ms [1000, 5000, 30000, 300000] -> [10, 20]",
+            "root max_restarts 3 -> 4",
+            "store.child.sealer shutdown_ms as built -> 70",
+            "domain.recruit max_restarts 3 -> 4",
+            "domain.recruit queue_limit 10 -> 11",
+            "domain.recruit.child.scoring_engine pool as built -> 8",
+        ]
+    );
+    assert_eq!(before.differences(&before, &known()), []);
+}
+
+#[test]
+fn a_part_of_the_runtime_stops_as_its_code_says_unless_its_own_tables_say_otherwise() {
+    struct Idle;
+    impl crate::Process for Idle {
+        async fn run(&mut self, _: &crate::RunContext) -> Result<(), crate::ExitReason> {
+            Ok(())
+        }
+    }
+    let built = Shutdown::Timeout(Duration::from_secs(77));
+    let child = |id: &'static str| ChildSpec::process(id, || Idle).shutdown(built);
+    let silent = parse(&format!("[defaults]\nshutdown_ms = 1\n{DOMAINS}")).expect("right");
+    let speaking =
+        format!("[store]\nshutdown_ms = 2\n[store.child.sealer]\nshutdown_ms = 0\n{DOMAINS}");
+    let speaking = parse(&speaking).expect("right").section("store");
+
+    assert_eq!(silent.section("store").tune_part(child("sealer")).shutdown, built);
+    let two = Shutdown::Timeout(Duration::from_millis(2));
+    assert_eq!(speaking.tune_part(child("partitions")).shutdown, two);
+    assert_eq!(speaking.tune_part(child("sealer")).shutdown, Shutdown::BrutalKill);
+}
