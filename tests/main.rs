@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod boundaries;
 mod contracts;
+mod reload;
 mod stories;
 mod supervision;
 mod tidy;

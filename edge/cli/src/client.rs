@@ -22,6 +22,8 @@ use crate::options::Server;
 use crate::route::Call;
 use crate::words::harmless;
 
+/// The code of a supervision.toml that cannot be applied.
+const WRONG_PAGE: &str = "wrong_page";
 /// How long an ordinary call may take.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the walk over a long chain may take.
@@ -250,8 +252,12 @@ impl Trouble {
         for field in &problem.errors {
             let repeats = field.message == problem.detail && problem.errors.len() == 1;
             let place = if field.pointer.is_empty() { "the input" } else { &field.pointer };
-            let line =
-                if repeats { place.to_owned() } else { format!("{place}: {}", field.message) };
+            let line = match problem.code.as_str() {
+                // Each of its mistakes says where it is.
+                WRONG_PAGE => field.message.clone(),
+                _ if repeats => place.to_owned(),
+                _ => format!("{place}: {}", field.message),
+            };
             let _ = write!(words, "\n  {}", harmless(&line));
         }
         let mut notes = Vec::new();

@@ -18,6 +18,7 @@ Examples:
   finnest call recruit                            see what the domain recruit can do
   finnest call recruit list_job_orders            ask it
   finnest kill root/domains/recruit/children/scoring_engine --reason drill
+  finnest reload                                  apply an edited supervision.toml
   finnest events tail                             follow what happens
   finnest verify                                  check that nobody tampered with the log
 
@@ -44,7 +45,7 @@ pub fn command(catalog: &Catalog) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([serve(), migrate(), tree(), inspect(), kill(), queues()])
+        .subcommands([serve(), migrate(), tree(), inspect(), kill(), reload(), queues()])
         .subcommands([call(catalog), events(), verify(), completions()]);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
@@ -122,6 +123,16 @@ fn kill() -> Command {
         .after_help(
             "Example:\n  \
              finnest kill root/domains/recruit/children/scoring_engine --reason 'fire drill'",
+        )
+}
+
+fn reload() -> Command {
+    Command::new("reload")
+        .about("Apply the edited supervision.toml to the running platform, restarting nobody")
+        .after_help(
+            "The platform reads the file it was started with (`finnest serve --config`). One \
+             mistake in it, and nothing is changed.\n\n\
+             Exit code 0 when the page is applied, 2 when it has mistakes.",
         )
 }
 

@@ -62,6 +62,7 @@ pub(crate) enum Ask {
     Tail(Tail),
     Verify(Call),
     Kill(Call),
+    Reload(Call),
 }
 
 /// Which events to follow.
@@ -146,6 +147,7 @@ where
         "tree" => (matches, asks.tree(matches)?),
         "kill" => (matches, asks.kill(matches)?),
         "inspect" => (matches, asks.inspect(matches)?),
+        "reload" => (matches, Ask::Reload(asks.operator("reload_supervision", json!({}))?)),
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
         "events" => asks.tail(matches)?,
         "call" => asks.call(matches, stdin)?,
@@ -276,7 +278,8 @@ mod tests {
             | Ask::Tree(call)
             | Ask::WatchTree(call)
             | Ask::Verify(call)
-            | Ask::Kill(call) => call,
+            | Ask::Kill(call)
+            | Ask::Reload(call) => call,
             other @ Ask::Tail(_) => panic!("{args}: {other:?}"),
         }
     }
@@ -357,6 +360,7 @@ mod tests {
         assert!(matches!(ask("tree --watch"), Ask::WatchTree(_)));
         let inspect = call("inspect root/domains");
         assert_eq!(inspect.target, "/api/v1/operator/process?path=root%2Fdomains");
+        assert_eq!(call("reload").target, "/api/v1/operator/reload");
         assert_eq!(call("queues").target, "/api/v1/operator/queues");
         assert_eq!(call("verify").body, Some(json!({})));
         assert_eq!(call("verify --org 7").body, Some(json!({"org_id": "7"})));

@@ -2,6 +2,7 @@
 
 use platform::operator::{ChainReport, ProcessNode};
 use platform::otp::Clock;
+use platform::{Reloaded, TuningChange};
 use serde_json::Value;
 
 use crate::client::{Client, PATIENCE, PATIENCE_LONG, Trouble};
@@ -36,6 +37,10 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
         Ask::Kill(call) => {
             let answer = client.send(call, PATIENCE).await?;
             tell(&answer, style, screen, |answer, _| vec![killed(answer)])
+        }
+        Ask::Reload(call) => {
+            let answer = client.send(call, PATIENCE).await?;
+            tell(&answer, style, screen, |answer, _| reloaded(answer))
         }
         Ask::Tree(call) => {
             let answer = client.send(call, PATIENCE).await?;
@@ -82,6 +87,23 @@ fn killed(answer: &Value) -> String {
         "killed {path}, incarnation {}; `finnest tree` shows what became of it",
         answer["incarnation"]
     )
+}
+
+/// One line a key, in the words of the page.
+fn reloaded(answer: &Value) -> Vec<String> {
+    let Ok(Reloaded { page, changes }) = serde_json::from_value(answer.clone()) else {
+        return print::answer(answer, None);
+    };
+    let mut lines = vec![match changes.len() {
+        0 => format!("{page} says what it said before; nothing changed"),
+        1 => format!("{page} is applied; one key is different"),
+        many => format!("{page} is applied; {many} keys are different"),
+    }];
+    lines.extend(changes.iter().map(|change| {
+        let TuningChange { table, key, before, after, effect } = change;
+        format!("  [{table}] {key}: {before} -> {after} ({effect})")
+    }));
+    lines.iter().map(|line| harmless(line)).collect()
 }
 
 #[cfg(test)]
@@ -139,6 +161,53 @@ mod tests {
             assert_eq!((outcome.exit, outcome.out.as_str()), (exit, ""));
             assert_eq!(outcome.err, "there is no process root/x\n  /path: unknown\n");
         }
+    }
+
+    #[tokio::test]
+    async fn a_reload_lists_what_is_different_and_when_it_takes_effect() {
+        let change = |table: &str, key: &str, effect: &str| {
+            let mut change = json!({"before": "3", "after": "5", "effect": effect});
+            change["table"] = table.into();
+            change["key"] = key.into();
+            change
+        };
+        let changes = [
+            change("domain.recruit", "max_restarts", "applied"),
+            change("domain.recruit.child.pool", "pool", "at next start of root/x"),
+        ];
+        let two = json!({"page": "/etc/page.toml", "changes": changes});
+        let none = json!({"page": "/etc/page.toml", "changes": []});
+
+        let applied = finnest("reload --output table", vec![(200, two)], 1).await;
+        let same = finnest("reload --output table", vec![(200, none)], 1).await;
+
+        assert_eq!((applied.exit, same.exit), (Exit::Done, Exit::Done));
+        insta::assert_snapshot!(applied.out, @r"
+        /etc/page.toml is applied; 2 keys are different
+          [domain.recruit] max_restarts: 3 -> 5 (applied)
+          [domain.recruit.child.pool] pool: 3 -> 5 (at next start of root/x)
+        ");
+        assert_eq!(same.out, "/etc/page.toml says what it said before; nothing changed\n");
+    }
+
+    #[tokio::test]
+    async fn the_mistakes_of_a_page_are_told_line_by_line() {
+        let mistake = |line: u32| {
+            let message = format!("page.toml:{line}: unknown key `x`");
+            json!({"pointer": "", "message": message})
+        };
+        let problem = json!({"detail": "the page has 2 mistakes; nothing is changed",
+            "code": "wrong_page", "errors": [mistake(3), mistake(9)]});
+
+        let outcome = finnest("reload", vec![(422, problem)], 1).await;
+
+        assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Refused, ""));
+        insta::assert_snapshot!(outcome.err, @r"
+        the page has 2 mistakes; nothing is changed
+          page.toml:3: unknown key `x`
+          page.toml:9: unknown key `x`
+          (code wrong_page)
+        ");
     }
 
     #[tokio::test]

@@ -103,11 +103,15 @@ pub fn connections() -> ChildSpec {
 /// Accepts connections and hands them over to its sibling [`connections`]. Holds none itself.
 /// `patience` is what a connection has to finish what it holds when the server stops.
 #[must_use]
-pub fn acceptor(bound: &BoundListener, router: Router, patience: Shutdown) -> ChildSpec {
+pub fn acceptor(
+    bound: &BoundListener,
+    router: Router,
+    patience: impl Fn() -> Shutdown + Send + Sync + 'static,
+) -> ChildSpec {
     let shared = Arc::new(Shared {
         bound: bound.try_clone().map_err(|error| error.to_string()),
         router,
-        patience,
+        patience: Box::new(patience),
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         accepted: AtomicU64::new(0),
     });
@@ -119,7 +123,7 @@ pub fn acceptor(bound: &BoundListener, router: Router, patience: Shutdown) -> Ch
 struct Shared {
     bound: Result<BoundListener, String>,
     router: Router,
-    patience: Shutdown,
+    patience: Box<dyn Fn() -> Shutdown + Send + Sync>,
     places: Arc<Semaphore>,
     accepted: AtomicU64,
 }
@@ -134,7 +138,7 @@ impl Shared {
             serve(stream, router, &context).await;
             Ok(())
         })
-        .shutdown(self.patience)
+        .shutdown((self.patience)())
     }
 }
 
@@ -268,7 +272,7 @@ mod tests {
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .intensity(Intensity::new(1_000_000, Duration::from_secs(1)))
             .child(connections())
-            .child(acceptor(&bound, router, patience));
+            .child(acceptor(&bound, router, move || patience));
         let root = Root::start(spec, Clock::system()).await.expect("the tree starts");
         Served { root, address, _bound: bound }
     }

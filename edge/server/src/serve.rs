@@ -1,5 +1,6 @@
 //! Serving: start the tree, wait for a reason to stop, stop it in reverse order.
 
+use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use platform::otp::{ChildSpec, Clock, ExitReason};
-use platform::{Catalog, Config, System};
+use platform::{Catalog, Config, System, TuningChange};
 use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,6 +30,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let config = Config {
         database: settings.source.database().await?,
         tuning,
+        page: settings.page(),
         clock: Clock::system(),
         node: settings.node.clone(),
         connections_max: settings.connections_max,
@@ -48,15 +50,32 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     announce(settings, began);
-    let exited = tokio::select! {
-        reason = system.exited() => Some(reason),
-        () = signals.stop() => None,
+    let exited = loop {
+        tokio::select! {
+            reason = system.exited() => break Some(reason),
+            asked = signals.next() => match asked {
+                Asked::Stop => break None,
+                Asked::Reload => reload(&system).await,
+            },
+        }
     };
     if let Some(reason) = exited {
         tracing::error!(%reason, "the tree has given up");
         return Ok(ExitCode::FAILURE);
     }
     stop(&system, &mut signals).await
+}
+
+/// Applies the edited supervision.toml; whoever sent the signal finds the outcome in the log.
+async fn reload(system: &System) {
+    match system.reload_supervision().await {
+        Ok(reloaded) => {
+            for TuningChange { table, key, before, after, effect } in reloaded.changes {
+                tracing::info!(table, key, before, after, effect, "a key is different");
+            }
+        }
+        Err(error) => tracing::error!(%error, "supervision.toml is not applied"),
+    }
 }
 
 /// Stops in reverse order; a second signal ends at once.
@@ -85,7 +104,8 @@ pub fn edge(system: &System, bound: &TcpListener) -> Vec<ChildSpec> {
         .merge(socket::router(system.clone(), &sockets))
         .merge(console::router(system.clone(), secret()))
         .fallback(rest::nowhere);
-    let patience = system.tuning().section("edge").shutdown;
+    let tuned = system.clone();
+    let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
     vec![listener::connections(), sockets.child(), listener::acceptor(bound, router, patience)]
 }
@@ -120,10 +140,18 @@ fn announce(settings: &Settings, began: Instant) {
     }
 }
 
-/// The signals that ask to stop.
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+/// The signals that ask for something.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None on a terminal, where it means that the terminal is gone.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -131,13 +159,32 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
         let terminate =
             signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
-        Ok(Self { interrupt, terminate })
+        let hang_up = if std::io::stderr().is_terminal() {
+            None
+        } else {
+            Some(signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?)
+        };
+        Ok(Self { interrupt, terminate, hang_up })
     }
 
     async fn stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    async fn next(&mut self) -> Asked {
+        let hung_up = async {
+            match &mut self.hang_up {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+            () = hung_up => Asked::Reload,
         }
     }
 }

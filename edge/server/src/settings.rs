@@ -93,6 +93,12 @@ impl Settings {
         }
     }
 
+    /// Where an edited supervision.toml is looked for, wherever the process goes meanwhile.
+    #[must_use]
+    pub fn page(&self) -> PathBuf {
+        std::path::absolute(&self.supervision).unwrap_or_else(|_| self.supervision.clone())
+    }
+
     /// Reads and checks supervision.toml.
     ///
     /// # Errors

@@ -64,10 +64,15 @@ fn outcome(command: &mut Command) -> (ExitStatus, String) {
 
 impl Served {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, further: &[&str]) -> Self {
         let address = free_address();
         let mut process = finnest(&["serve", "--demo", "--listen", &address.to_string()])
             .arg("--data-dir")
             .arg(data)
+            .args(further)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary can be run");
@@ -210,6 +215,44 @@ async fn what_was_answered_survives_a_killed_database_a_stop_and_a_start() {
     assert_eq!(verified.code(), Some(0), "{said}");
     served.signal("-INT");
     assert_eq!(served.ended().code(), Some(0), "Ctrl-C ends it in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_page_is_applied_by_a_command_or_a_signal_and_a_wrong_one_is_told() {
+    let data = Data::new();
+    std::fs::create_dir_all(&data.0).expect("a directory can be made");
+    let file = data.0.join("page.toml");
+    let page = include_str!("../../../supervision.toml");
+    let write = |text: String| std::fs::write(&file, text).expect("a file can be written");
+    write(page.to_owned());
+    let config = file.to_str().expect("the path is UTF-8");
+    let served = Served::start_with(&data.0.join("data"), &["--config", config]);
+    let url = format!("http://{}", served.address);
+    let arguments = ["reload", "--url", &url, "--token", "demo-operator", "--output", "table"];
+    let reload = || outcome(&mut finnest(&arguments));
+    let edited = |restarts: &str| page.replacen("max_restarts = 3", restarts, 1);
+
+    let (same, nothing) = reload();
+    write(edited("max_restarts = 4"));
+    let (applied, changes) = reload();
+    write(edited("max_restart = 4"));
+    let (wrong, mistakes) = reload();
+    write(edited("max_restarts = 5"));
+    served.signal("-HUP");
+    // Said of a reload by signal only, whose sender sees nothing else.
+    served.hears("a key is different");
+    let tree = served.get("/api/v1/operator/tree").await;
+
+    assert_eq!((same.code(), applied.code(), wrong.code()), (Some(0), Some(0), Some(2)));
+    assert!(nothing.contains("nothing changed"), "{nothing}");
+    assert!(changes.contains("[domain.recruit] max_restarts: 3 -> 4 (applied)"), "{changes}");
+    assert!(mistakes.contains("page.toml:") && mistakes.contains("`max_restarts`"), "{mistakes}");
+    let domains = tree["children"].as_array().expect("it has children");
+    let domains = domains.iter().find(|child| child["id"] == "domains").expect("they are there");
+    let recruit = domains["children"].as_array().and_then(|domains| domains.first());
+    assert_eq!(recruit.map(|recruit| &recruit["max_restarts"]), Some(&json!(5)), "{tree}");
+    served.signal("-TERM");
+    assert_eq!(served.ended().code(), Some(0));
 }
 
 #[test]

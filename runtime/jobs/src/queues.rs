@@ -111,6 +111,13 @@ impl Queues {
         self.node.clock.now()
     }
 
+    /// Has so many attempts of `queue` run at once from now on. Those that run finish.
+    pub fn set_limit(&self, queue: &str, limit: u32) {
+        let slots = self.slots(queue);
+        slots.set_limit(limit);
+        slots.nudge.nudge();
+    }
+
     /// What the processes of a queue share; made when first asked for.
     pub(crate) fn slots(&self, queue: &str) -> Arc<Slots> {
         let mut every = self.node.slots.lock().unwrap_or_else(PoisonError::into_inner);

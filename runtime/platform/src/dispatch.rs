@@ -72,7 +72,7 @@ async fn answer(
 ) -> Result<Answer> {
     authorise(scope, operation)?;
     system.must_be_up(operation.domain)?;
-    let _place = system.enter(operation.domain)?;
+    let _place = system.tuned().enter(operation.domain)?;
     operation.check(&input)?;
     let input = form::with_whole_numbers(input);
     let Some(home) = system.homes().of(operation.domain) else {

@@ -21,10 +21,12 @@ mod operation;
 pub mod operator;
 mod organisation;
 mod page;
+mod places;
 pub mod postgres;
 mod projection;
 mod reaction;
 mod refusal;
+mod reload;
 mod roles;
 mod schema;
 mod subtree;
@@ -32,6 +34,7 @@ mod system;
 mod telemetry;
 mod text;
 mod tree;
+mod tuned;
 mod tx;
 
 pub use bus;
@@ -58,6 +61,7 @@ pub use operation::{
 pub use page::{Page, Panel};
 pub use projection::{Project, Projecting, Projection, projection};
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
+pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;
 pub use system::{Config, Database, MakeEdge, System, known};
 pub use telemetry::Telemetry;

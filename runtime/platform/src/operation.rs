@@ -96,6 +96,7 @@ pub struct Spec {
     verb: Verb,
     path: &'static str,
     access: Access,
+    is_answer_kept: bool,
 }
 
 impl Spec {
@@ -108,7 +109,7 @@ impl Spec {
             matches!(verb, Verb::Internal) || is_path(path),
             "an operation path begins with `/` and has no blank, as in `/job_orders`"
         );
-        Self { name, verb, path, access }
+        Self { name, verb, path, access, is_answer_kept: false }
     }
     /// Reads a resource: `GET`, 200.
     #[must_use]
@@ -146,6 +147,12 @@ impl Spec {
         self.access = access;
         self
     }
+    /// Records the answer of an action along with how it ended.
+    #[must_use]
+    pub const fn keeps_answer(mut self) -> Self {
+        self.is_answer_kept = true;
+        self
+    }
     /// The persistent name, for example `open_job_order`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -169,6 +176,9 @@ impl Spec {
     /// Whether nothing but reading happens.
     pub(crate) const fn is_read(&self) -> bool {
         matches!(self.verb, Verb::Read)
+    }
+    pub(crate) const fn is_answer_kept(&self) -> bool {
+        self.is_answer_kept
     }
     /// The names of the path's parameters, in their order.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {

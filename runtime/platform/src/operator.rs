@@ -14,6 +14,7 @@ mod kill;
 mod log;
 mod process;
 mod queues;
+mod reload;
 mod tree;
 
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
@@ -28,6 +29,7 @@ pub use process::{
 pub use queues::{
     CancelJob, Jobs, ListJobs, ListQueues, PauseQueue, QueueList, ResumeQueue, RetryJob,
 };
+pub use reload::ReloadSupervision;
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
 
 use crate::dispatch;
@@ -54,6 +56,7 @@ pub fn domain() -> Domain {
         .action::<ResumeProcess>()
         .action::<ObserveProcess>()
         .action::<TraceProcess>()
+        .action::<ReloadSupervision>()
         .action::<ListQueues>()
         .action::<PauseQueue>()
         .action::<ResumeQueue>()
@@ -95,6 +98,9 @@ pub struct ActionFinished {
     /// What went wrong, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What was answered, where the answer tells what was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Value>,
 }
 
 /// What an action's id identifies.
@@ -170,6 +176,7 @@ pub(crate) async fn record_outcome(
         operation: operation.spec.name().to_owned(),
         outcome: outcome.as_ref().err().map_or("done", |error| error.kind().name()).to_owned(),
         message: outcome.as_ref().err().map(|error| error.message().to_owned()),
+        answer: outcome.as_ref().ok().filter(|_| operation.spec.is_answer_kept()).cloned(),
     };
     let recorded =
         dispatch::run_command(system, OPERATOR, scope, RecordActionFinished(finished), None).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use kernel::{DomainName, EventType};
-use otp::{ChildSpec, StartError, Strategy, SupervisorSpec};
+use otp::{ChildSpec, Strategy, SupervisorSpec};
 use sqlx::{AssertSqlSafe, PgConnection};
 use store::SealedEvent;
 use store::consumer::{ConsumeError, Consumer};
@@ -24,17 +24,15 @@ use crate::tx::{Tx, become_tenant};
 
 /// The subtree of one domain, as a child of `domains`.
 pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
-    let name = domain.name();
+    let (name, system) = (domain.name(), system.clone());
     let tuning = system.tuning().domain(name.as_str());
     let child = match system.homes().of(name).cloned() {
-        None => ChildSpec::supervisor(name.as_str(), spec_of(system, domain)),
+        None => ChildSpec::supervisor_from(name.as_str(), move || Ok(spec_of(&system, name))),
         Some(home) => {
-            let (system, bulkhead) = (system.clone(), home.bulkhead().clone());
+            let bulkhead = home.bulkhead().clone();
             let make = move || {
                 home.move_in(&system);
-                let domain = system.catalog().domain(name.as_str());
-                let domain = domain.ok_or_else(|| StartError::failed("it is not declared"))?;
-                Ok(spec_of(&system.at_home(name), domain))
+                Ok(spec_of(&system.at_home(name), name))
             };
             ChildSpec::supervisor_from(name.as_str(), make).bulkhead(bulkhead)
         }
@@ -46,9 +44,9 @@ pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
     child.shutdown(tuning.shutdown)
 }
 
-/// The supervisor of one domain, for the system as its processes use it.
-fn spec_of(system: &System, domain: &Domain) -> SupervisorSpec {
-    let name = domain.name();
+/// The supervisor of a domain by the tuning that holds now, for the system as its processes use it.
+pub(crate) fn spec_of(system: &System, name: DomainName) -> SupervisorSpec {
+    let domain = declared(system, name);
     let tuning = system.tuning().domain(name.as_str());
     let mut spec = SupervisorSpec::new(tuning.strategy).intensity(tuning.intensity);
     if !domain.subscriptions.is_empty() {
@@ -68,18 +66,29 @@ fn spec_of(system: &System, domain: &Domain) -> SupervisorSpec {
         performers(system, domain),
     ));
     if !domain.children.is_empty() {
-        let children = domain.children.iter().map(|(id, child)| {
-            let child = child(system);
-            assert_eq!(
-                child.id(),
-                *id,
-                "{name} declares the child `{id}`, but its specification says otherwise"
-            );
-            tuning.tune(child)
-        });
-        spec = spec.child(ChildSpec::supervisor("children", one_for_one(children)));
+        let system = system.clone();
+        let make = move || Ok(children_of(&system, name));
+        spec = spec.child(ChildSpec::supervisor_from("children", make));
     }
     spec
+}
+
+/// The supervisor of a domain's own processes, by the tuning that holds now.
+pub(crate) fn children_of(system: &System, name: DomainName) -> SupervisorSpec {
+    let tuning = system.tuning().domain(name.as_str());
+    one_for_one(declared(system, name).children.iter().map(|(id, child)| {
+        let child = child(system);
+        assert_eq!(
+            child.id(),
+            *id,
+            "{name} declares the child `{id}`, but its specification says otherwise"
+        );
+        tuning.tune(child)
+    }))
+}
+
+fn declared(system: &System, name: DomainName) -> &Domain {
+    system.catalog().domain(name.as_str()).expect("the name of a domain comes from the catalog")
 }
 
 fn one_for_one(children: impl Iterator<Item = ChildSpec>) -> SupervisorSpec {

@@ -2,8 +2,8 @@
 //! that list; what happens, happens in the domains and in the processes of the tree.
 
 use std::any::TypeId;
-use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::{Log, read};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::Catalog;
 use crate::dispatch::{self, Answer, RETRY_AFTER};
@@ -25,10 +24,11 @@ use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
 use crate::postgres::Embedded;
-use crate::refusal::{Error, Reason, Result};
+use crate::refusal::{Error, Result};
 use crate::subtree;
 use crate::telemetry::Telemetry;
-use crate::tree;
+use crate::tree::{self, Parts};
+use crate::tuned::Tuned;
 use crate::tx::Opening;
 
 /// Where the data are.
@@ -54,6 +54,8 @@ pub struct Config {
     pub database: Database,
     /// supervision.toml, read and checked.
     pub tuning: Tuning,
+    /// Where supervision.toml is read again when an operator asks for that.
+    pub page: PathBuf,
     /// The wall clock.
     pub clock: Clock,
     /// The name of this node among those that share the database.
@@ -75,23 +77,16 @@ pub struct System {
 struct Inner {
     pool: PgPool,
     catalog: Arc<Catalog>,
-    tuning: Tuning,
+    tuned: Tuned,
     clock: Clock,
     log: Log,
     queues: Queues,
     bus: Bus,
     telemetry: Telemetry,
     identities: Identities,
-    places: HashMap<&'static str, Places>,
     homes: Homes,
     tree: Tree,
     root: OnceLock<Root>,
-}
-
-/// The places for operations at once in one domain.
-struct Places {
-    free: Arc<Semaphore>,
-    max: u32,
 }
 
 impl System {
@@ -114,10 +109,14 @@ impl System {
             .acquire_timeout(ACQUIRE_WITHIN)
             .connect_lazy_with(app.clone());
         let homes = Homes::new(&catalog, &config.tuning, &app, config.connections_max);
-        let (tuning, clock, catalog) = (config.tuning, config.clock.clone(), Arc::new(catalog));
-        let system = Self::new(pool, tuning, clock, &config.node, catalog, homes);
+        let tuned = Tuned::new(&catalog, config.tuning, config.page);
+        let catalog = Arc::new(catalog);
+        let system = Self::new(pool, tuned, config.clock, &config.node, catalog, homes);
         let edge = (config.edge)(&system);
-        let spec = tree::root(&system, embedded.as_ref(), owner, edge);
+        let parts = Parts::new(&system, embedded.as_ref(), owner, edge);
+        system.inner.tuned.parts.get_or_init(|| Arc::downgrade(&parts));
+        let spec = tree::root(&system, &parts);
+        drop(parts);
         let root = Root::start_in(system.inner.tree.clone(), spec).await?;
         system.inner.root.get_or_init(|| root);
         Ok(system)
@@ -125,30 +124,24 @@ impl System {
 
     fn new(
         pool: PgPool,
-        tuning: Tuning,
+        tuned: Tuned,
         clock: Clock,
         node: &str,
         catalog: Arc<Catalog>,
         homes: Homes,
     ) -> Self {
-        let places = catalog.domains().iter().map(|domain| {
-            let name = domain.name().as_str();
-            let max = tuning.domain(name).in_flight_max;
-            (name, Places { free: Arc::new(Semaphore::new(max as usize)), max })
-        });
         let inner = Inner {
             log: Log::new(pool.clone(), clock.clone()),
             queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
             bus: Bus::new(BUS_CAPACITY),
             telemetry: Telemetry::new(),
             identities: Identities::default(),
-            places: places.collect(),
+            tuned,
             homes,
             tree: Root::prepare(clock.clone()),
             root: OnceLock::new(),
             pool,
             catalog,
-            tuning,
             clock,
         };
         Self { inner: Arc::new(inner), rooms: None }
@@ -264,10 +257,14 @@ impl System {
         self.inner.clock.now().trunc_subsecs(6)
     }
 
-    /// supervision.toml, read and checked.
+    /// supervision.toml, read and checked, as it holds now.
     #[must_use]
-    pub fn tuning(&self) -> &Tuning {
-        &self.inner.tuning
+    pub fn tuning(&self) -> Arc<Tuning> {
+        self.inner.tuned.now()
+    }
+
+    pub(crate) fn tuned(&self) -> &Tuned {
+        &self.inner.tuned
     }
 
     /// What is measured.
@@ -345,7 +342,7 @@ impl System {
     }
 
     pub(crate) fn opening(&self, domain: DomainName, scope: &Scope, read_only: bool) -> Opening {
-        let statement_timeout = self.inner.tuning.domain(domain.as_str()).statement_timeout;
+        let statement_timeout = self.tuning().domain(domain.as_str()).statement_timeout;
         Opening { domain, org_id: scope.org_id, read_only, statement_timeout }
     }
 
@@ -361,20 +358,6 @@ impl System {
             ),
             wait.max(RETRY_AFTER),
         ))
-    }
-
-    /// A place among the operations a domain serves at once; given back when dropped.
-    pub(crate) fn enter(&self, domain: DomainName) -> Result<OwnedSemaphorePermit> {
-        let places = self.inner.places.get(domain.as_str()).ok_or_else(|| {
-            Error::refused(
-                Reason::not_found("unknown_domain"),
-                format!("there is no domain {domain}"),
-            )
-        })?;
-        Arc::clone(&places.free).try_acquire_owned().map_err(|_| {
-            let message = format!("{domain} already serves {} operations at once", places.max);
-            Error::unavailable(message, RETRY_AFTER)
-        })
     }
 }
 

@@ -30,60 +30,117 @@ pub(crate) fn path_of(domain: DomainName) -> String {
     format!("root/domains/{domain}")
 }
 
-/// The specification of the whole tree.
-pub(crate) fn root(
-    system: &System,
-    embedded: Option<&Embedded>,
-    owner: PgConnectOptions,
-    edge: Vec<ChildSpec>,
-) -> SupervisorSpec {
-    let tuning = system.tuning();
-    let section = |name: &str, children: Vec<ChildSpec>| {
-        let resolved = tuning.section(name);
-        let spec =
-            SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity).children(children);
-        ChildSpec::supervisor(name, spec)
-    };
-    let resolved = tuning.section("root");
-    let mut root = SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity);
-    if let Some(embedded) = embedded {
-        root = root.child(section("postgres", vec![embedded.child()]));
-    }
-    root.child(database(system, owner))
-        .child(section(
-            "store",
-            vec![store::sealer::child(system.log()), store::partition::keeper(system.log())],
-        ))
-        .child(section(
-            "bus",
-            vec![
-                bus::broadcast::child(system.bus()),
-                bus::bridge::child(system.bus(), feed::of(system.log())),
-            ],
-        ))
-        .child(section(
-            "jobs",
-            vec![
-                jobs::duties::stager(system.queues()),
-                jobs::duties::lifeline(system.queues()),
-                jobs::duties::pruner(system.queues()),
-            ],
-        ))
-        .child(domains(system))
-        .child(section("edge", edge))
+/// What the tree is made of, before the page tunes it. It lives as long as the tree.
+pub(crate) struct Parts {
+    database: ChildSpec,
+    /// The children of each section, in the order the sections start.
+    sections: Vec<(&'static str, Vec<ChildSpec>)>,
 }
 
-fn domains(system: &System) -> ChildSpec {
+impl Parts {
+    pub(crate) fn new(
+        system: &System,
+        embedded: Option<&Embedded>,
+        owner: PgConnectOptions,
+        edge: Vec<ChildSpec>,
+    ) -> Arc<Self> {
+        let (log, queues) = (system.log(), system.queues());
+        let mut sections = Vec::new();
+        sections.extend(embedded.map(|embedded| (POSTGRES, vec![embedded.child()])));
+        sections.extend([
+            ("store", vec![store::sealer::child(log), store::partition::keeper(log)]),
+            (
+                "bus",
+                vec![
+                    bus::broadcast::child(system.bus()),
+                    bus::bridge::child(system.bus(), feed::of(log)),
+                ],
+            ),
+            (
+                "jobs",
+                vec![
+                    jobs::duties::stager(queues),
+                    jobs::duties::lifeline(queues),
+                    jobs::duties::pruner(queues),
+                ],
+            ),
+            ("edge", edge),
+        ]);
+        Arc::new(Self { database: database(system, owner), sections })
+    }
+}
+
+const POSTGRES: &str = "postgres";
+
+/// The specification of the whole tree, by the tuning that holds now.
+pub(crate) fn root(system: &System, parts: &Arc<Parts>) -> SupervisorSpec {
+    let resolved = system.tuning().section("root");
+    let mut root = SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity);
+    let mut sections = parts.sections.iter().map(|(name, _)| *name).peekable();
+    if sections.next_if_eq(&POSTGRES).is_some() {
+        root = root.child(section(system, parts, POSTGRES));
+    }
+    root = root.child(resolved.tune_part(parts.database.clone()));
+    for name in sections {
+        // The edge is last: nobody is let in before the domains are up.
+        if name == "edge" {
+            let system = system.clone();
+            let domains =
+                ChildSpec::supervisor_from("domains", move || Ok(spec_of_domains(&system)));
+            root = root.child(domains);
+        }
+        root = root.child(section(system, parts, name));
+    }
+    root
+}
+
+fn section(system: &System, parts: &Arc<Parts>, name: &'static str) -> ChildSpec {
+    let (system, parts) = (system.clone(), Arc::clone(parts));
+    ChildSpec::supervisor_from(name, move || Ok(spec_of_section(&system, &parts, name)))
+}
+
+fn spec_of_section(system: &System, parts: &Parts, name: &str) -> SupervisorSpec {
+    let resolved = system.tuning().section(name);
+    let children = parts.sections.iter().filter(|(section, _)| *section == name);
+    let children = children.flat_map(|(_, children)| children.iter().cloned());
+    SupervisorSpec::new(resolved.strategy)
+        .intensity(resolved.intensity)
+        .children(children.map(|child| resolved.tune_part(child)))
+}
+
+fn spec_of_domains(system: &System) -> SupervisorSpec {
     let tuning = system.tuning();
     let resolved = tuning.section("domains");
     let subtrees =
         system.catalog().domains().iter().map(|domain| subtree::of_domain(system, domain));
-    let mut spec =
+    let spec =
         SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity).children(subtrees);
-    if let GiveUp::Quarantine(schedule) = tuning.give_up() {
-        spec = spec.quarantine(schedule);
+    match tuning.give_up() {
+        GiveUp::Quarantine(schedule) => spec.quarantine(schedule),
+        GiveUp::Escalate => spec,
     }
-    ChildSpec::supervisor("domains", spec)
+}
+
+/// Every supervisor that the page tunes, from the root downwards, with what it is to be by the
+/// tuning that holds now.
+pub(crate) fn tuned(system: &System, parts: &Arc<Parts>) -> Vec<(String, SupervisorSpec)> {
+    let mut specs = vec![("root".to_owned(), root(system, parts))];
+    specs.extend(
+        parts
+            .sections
+            .iter()
+            .map(|(name, _)| (format!("root/{name}"), spec_of_section(system, parts, name))),
+    );
+    specs.push(("root/domains".to_owned(), spec_of_domains(system)));
+    for domain in system.catalog().domains() {
+        let (name, path) = (domain.name(), path_of(domain.name()));
+        let system = &system.at_home(name);
+        specs.push((path.clone(), subtree::spec_of(system, name)));
+        if domain.child_ids().next().is_some() {
+            specs.push((format!("{path}/children"), subtree::children_of(system, name)));
+        }
+    }
+    specs
 }
 
 /// The connections to the database: brought up to date before anything else starts, closed after

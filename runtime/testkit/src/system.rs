@@ -1,6 +1,7 @@
 //! A real system on a database of its own: started, settled on demand, stopped.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +30,7 @@ const fn organisation(ending: u128) -> OrgId {
 pub struct TestSystem {
     system: System,
     database: Option<TestDatabase>,
+    page: PathBuf,
 }
 
 /// Starts the domains, and the operator's own, on a fresh database with the wall clock.
@@ -65,16 +67,18 @@ pub async fn start_with(
     .expect("a test has a database");
     let catalog = Catalog::part(domains).expect("the domains under test agree with each other");
     let tuning = tuning_of(&catalog, extra_tuning);
+    let page = std::env::temp_dir().join(format!("finnest-test-{}.toml", Uuid::now_v7()));
     let config = Config {
         database: Database::External { owner: database.options(), app: database.app_options() },
         tuning,
+        page: page.clone(),
         clock,
         node: format!("test-{}", Uuid::now_v7()),
         connections_max: 16,
         edge,
     };
     let system = System::start(config, catalog).await.expect("the system under test starts");
-    TestSystem { system, database: Some(database) }
+    TestSystem { system, database: Some(database), page }
 }
 
 /// supervision.toml with a table for each domain, and `extra` lines after it.
@@ -83,6 +87,11 @@ pub async fn start_with(
 /// When the extra lines are not as they should be.
 #[must_use]
 pub fn tuning_of(catalog: &Catalog, extra: &str) -> Tuning {
+    Tuning::parse(&page_of(catalog, extra), "supervision.toml", &platform::known(catalog))
+        .expect("the tuning of a test is valid")
+}
+
+fn page_of(catalog: &Catalog, extra: &str) -> String {
     let mut text = String::from("[domains]\non_give_up = \"quarantine\"\n");
     for domain in catalog.domains() {
         let table = format!("[domain.{}]", domain.name());
@@ -91,8 +100,7 @@ pub fn tuning_of(catalog: &Catalog, extra: &str) -> Tuning {
         }
     }
     text.push_str(extra);
-    Tuning::parse(&text, "supervision.toml", &platform::known(catalog))
-        .expect("the tuning of a test is valid")
+    text
 }
 
 impl TestSystem {
@@ -122,6 +130,15 @@ impl TestSystem {
         }
     }
 
+    /// Writes the page that `reload_supervision` reads: a table for each domain, and `extra` lines.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn edit_page(&self, extra: &str) {
+        let text = page_of(self.system.catalog(), extra);
+        std::fs::write(&self.page, text).expect("the page of a test can be written");
+    }
+
     /// Waits until nothing moves: all events sealed, all cursors at the head, no job due or
     /// running.
     ///
@@ -149,6 +166,8 @@ impl TestSystem {
     /// Stops the system and drops its database.
     pub async fn stop(mut self) {
         self.system.stop().await;
+        // Most tests write none.
+        let _ = std::fs::remove_file(&self.page);
         if let Some(database) = self.database.take() {
             database.close().await;
         }
