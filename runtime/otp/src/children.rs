@@ -47,7 +47,7 @@ pub(crate) struct Outage {
 pub(crate) struct Child<P> {
     pub(crate) id: Arc<str>,
     pub(crate) path: Arc<str>,
-    pub(crate) spec: ChildSpec,
+    pub(crate) spec: Arc<ChildSpec>,
     pub(crate) argument: Option<Arc<str>>,
     pub(crate) standing: Standing<P>,
     pub(crate) outage: Option<Outage>,
@@ -84,7 +84,7 @@ impl<P: Clone> Children<P> {
     /// Appends a child behind all others.
     pub(crate) fn add(
         &mut self,
-        spec: ChildSpec,
+        spec: Arc<ChildSpec>,
         id: Arc<str>,
         path: Arc<str>,
         argument: Option<Arc<str>>,
@@ -230,7 +230,7 @@ mod tests {
         for (place, restart) in restarts.iter().enumerate() {
             let id: Arc<str> = place.to_string().into();
             let spec = ChildSpec::supervisor(id.clone(), SupervisorSpec::default());
-            let seat = children.add(spec.restart(*restart), id.clone(), id, None);
+            let seat = children.add(spec.restart(*restart).into(), id.clone(), id, None);
             children.get_mut(seat).unwrap().standing = Standing::Running(());
         }
         children
@@ -289,7 +289,7 @@ mod tests {
         let mut children = table(&[Restart::Transient; 3]);
         for seat in 0..3 {
             let child = children.get_mut(seat).unwrap();
-            child.spec = child.spec.clone().significant(true);
+            child.spec = ChildSpec::clone(&child.spec).significant(true).into();
         }
         children.retire(0);
         children.get_mut(1).unwrap().standing = Standing::Restarting;

@@ -22,7 +22,7 @@ use ractor::{ActorCell, ActorProcessingErr};
 use tokio::time::{Instant, timeout};
 
 use crate::actor::start_error;
-use crate::child::{Birth, Launch};
+use crate::child::{Birth, ChildSpec, Launch};
 use crate::children::{Children, Outage, Seat, Standing};
 use crate::exit::{ExitReason, StartError, caught};
 use crate::incarnation::{ExitGuard, Incarnation};
@@ -63,6 +63,8 @@ enum Flow {
 
 struct Supervisor {
     spec: SupervisorSpec,
+    /// The only specification, if all children are instances of it; they share it.
+    template: Option<Arc<ChildSpec>>,
     children: Children<Arc<Incarnation>>,
     window: Window,
     tickets: u64,
@@ -73,6 +75,12 @@ struct Supervisor {
     /// The child whose start is being awaited; it is not in the table yet.
     starting: Option<Arc<Incarnation>>,
     guard: ExitGuard,
+}
+
+/// The only specification of a supervisor whose children are all instances of it.
+fn template(spec: &SupervisorSpec) -> Option<Arc<ChildSpec>> {
+    let instances = spec.strategy == Strategy::SimpleOneForOne && spec.dynamic.is_none();
+    spec.children.first().filter(|_| instances).cloned().map(Arc::new)
 }
 
 /// Brings up a supervisor specified by `make`.
@@ -113,6 +121,7 @@ impl ractor::Actor for Host {
             return Err(StartError::Refused(error).into());
         }
         let mut supervisor = Supervisor {
+            template: template(&spec),
             children: Children::new(spec.strategy == Strategy::SimpleOneForOne),
             spec,
             window: Window::default(),
@@ -191,7 +200,7 @@ impl Supervisor {
         self.tree().describe_supervisor(&self.me.path, &self.spec, &paths);
         for (child, path) in listed.into_iter().zip(paths) {
             let id = child.id.clone();
-            let seat = self.children.add(child, id, path, None);
+            let seat = self.children.add(child.into(), id, path, None);
             self.list(seat);
         }
         let seats: Vec<Seat> = self.children.iter().map(|(seat, _)| seat).collect();

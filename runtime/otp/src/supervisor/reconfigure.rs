@@ -3,6 +3,8 @@
 //! Nothing is started or stopped by it. The flags hold from the next exit on, and a child keeps its
 //! process whatever its new specification says.
 
+use std::sync::Arc;
+
 use super::Supervisor;
 use crate::changes::{Changes, Flags, Replaced};
 use crate::child::ChildSpec;
@@ -34,7 +36,7 @@ impl Supervisor {
             _ => self.replace_listed(&spec.children, &mut changes),
         }
         self.spec = spec;
-        let listed = self.children.iter().map(|(seat, child)| (seat, &child.path, &child.spec));
+        let listed = self.children.iter().map(|(seat, child)| (seat, &child.path, &*child.spec));
         self.tree().describe_anew(&self.me.path, &self.spec, listed);
         tracing::info!(path = &*self.me.path, "reconfigured");
         Ok(changes)
@@ -45,6 +47,8 @@ impl Supervisor {
         let before = self.spec.children.first().map(ChildDescription::of);
         let after = ChildDescription::of(template);
         changes.replaced.extend(before.map(|before| Replaced { before, after }));
+        let template = Arc::new(template.clone());
+        self.template = Some(template.clone());
         let seats: Vec<Seat> = self.children.iter().map(|(seat, _)| seat).collect();
         for seat in seats {
             if let Some(child) = self.children.get_mut(seat) {
@@ -62,13 +66,13 @@ impl Supervisor {
             if let Some(child) = present.and_then(|seat| self.children.get_mut(seat)) {
                 let before = ChildDescription::of(&child.spec);
                 changes.replaced.push(Replaced { before, after: ChildDescription::of(spec) });
-                child.spec = spec.clone();
+                child.spec = spec.clone().into();
             } else {
                 changes.added.push(spec.id.to_string());
             }
             order.push(present.unwrap_or_else(|| {
                 let path = format!("{}/{}", self.me.path, spec.id).into();
-                self.children.add(spec.clone(), spec.id.clone(), path, None)
+                self.children.add(spec.clone().into(), spec.id.clone(), path, None)
             }));
         }
         let named: std::collections::HashSet<Seat> = order.iter().copied().collect();

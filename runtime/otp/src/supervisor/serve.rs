@@ -40,8 +40,7 @@ impl Supervisor {
 
     /// The only specification, if all children are instances of it.
     fn template(&self) -> Option<&ChildSpec> {
-        let instances = self.spec.strategy == Strategy::SimpleOneForOne && self.dynamic().is_none();
-        self.spec.children.first().filter(|_| instances)
+        self.template.as_deref()
     }
 
     async fn start_child(&mut self, spec: ChildSpec) -> Answer<Option<Pid>> {
@@ -61,7 +60,7 @@ impl Supervisor {
             return Err(RequestError::MaxChildren { limit });
         }
         let id = spec.id.clone();
-        self.start_new(spec, id, None).await
+        self.start_new(spec.into(), id, None).await
     }
 
     /// Starts a child under an id that no other has, made of the one it has been given.
@@ -72,7 +71,7 @@ impl Supervisor {
     }
 
     async fn start_instance(&mut self, argument: &str) -> Answer<Option<Pid>> {
-        let template = self.template().cloned().ok_or(RequestError::NotFound)?;
+        let template = self.template.clone().ok_or(RequestError::NotFound)?;
         self.instances += 1;
         // An id is one step of a path, whatever is written in the argument.
         let name = argument.replace('/', "|");
@@ -83,7 +82,7 @@ impl Supervisor {
     /// Starts a child that is not listed yet; if it fails, nothing of it is kept.
     async fn start_new(
         &mut self,
-        spec: ChildSpec,
+        spec: Arc<ChildSpec>,
         id: Arc<str>,
         argument: Option<Arc<str>>,
     ) -> Answer<Option<Pid>> {
@@ -185,11 +184,11 @@ impl Supervisor {
     fn get_childspec(&self, child: &ChildName) -> Answer<ChildDescription> {
         let found = match (child, self.template()) {
             (ChildName::Id(id), Some(template)) => Some(template).filter(|spec| *spec.id == **id),
-            (ChildName::Id(id), None) => self.seat_of(id).map(|child| &child.spec),
+            (ChildName::Id(id), None) => self.seat_of(id).map(|child| &*child.spec),
             // A process is no id: only where children have none is one named by it.
             (ChildName::Process(_), _) if self.spec.strategy != Strategy::SimpleOneForOne => None,
             (ChildName::Process(pid), template) => match self.seat_of_process(pid) {
-                Some(seat) => self.children.get(seat).map(|child| &child.spec),
+                Some(seat) => self.children.get(seat).map(|child| &*child.spec),
                 None => template.filter(|_| !pid.is_alive()),
             },
         };
