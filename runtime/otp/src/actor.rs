@@ -245,7 +245,7 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
                 Some(message) => message,
                 None => return Ok(()),
             },
-            Delivery::Down(down) => match caught(async { down() }).await {
+            Delivery::Down(down) => match called(down) {
                 Ok(Some(message)) => message,
                 Ok(None) => {
                     state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
@@ -265,21 +265,14 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         let State { actor, context, leaving, .. } = &mut *state;
         let incarnation = &context.incarnation;
         let is_observed = incarnation.inside().is_some_and(Inside::go_on);
-        let is_watched = incarnation.is_watched();
-        let begun = called(|| {
-            let name = (is_observed || is_watched).then(|| A::describe(&message));
-            (name, actor.handle(message, context))
-        });
-        let outcome = match begun {
-            Ok((name, handling)) => {
-                let doing = name.clone().filter(|_| is_watched).unwrap_or_default();
-                let work = caught(incarnation.on_watch(doing, handling));
-                match name.filter(|_| is_observed) {
-                    None => work.await,
-                    Some(name) => Box::pin(observed(incarnation, name, work)).await,
-                }
+        let outcome = if is_observed || incarnation.is_watched() {
+            // In a box: few are looked at, and every idle actor would have room for it.
+            Box::pin(looked_at(actor, message, context, is_observed)).await
+        } else {
+            match called(|| actor.handle(message, context)) {
+                Ok(handling) => caught(handling).await,
+                Err(panic) => Err(panic),
             }
-            Err(panic) => Err(panic),
         };
         incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
         let reason = match outcome {
@@ -306,6 +299,20 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         state.guard.record(farewell.map_or_else(ExitReason::Failed, |()| reason));
         Ok(())
     }
+}
+
+/// Handles a message of an actor that is observed, or watched by a watchdog.
+async fn looked_at<A: Actor>(
+    actor: &mut A,
+    message: A::Message,
+    context: &Context<A::Message>,
+    is_observed: bool,
+) -> Result<Result<(), ExitReason>, String> {
+    let incarnation = &context.incarnation;
+    let (name, handling) = called(|| (A::describe(&message), actor.handle(message, context)))?;
+    let doing = if incarnation.is_watched() { name.clone() } else { Cow::default() };
+    let work = caught(incarnation.on_watch(doing, handling));
+    if is_observed { observed(incarnation, name, work).await } else { work.await }
 }
 
 impl<A: Actor> State<A> {

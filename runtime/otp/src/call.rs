@@ -270,7 +270,8 @@ impl<T> Question<T> {
                 Err(_) if loss.is_some_and(|loss| loss.load(Ordering::Acquire)) => {
                     Err(CallError::Dropped)
                 }
-                Err(_) => Err(Self::without_answer(&callee).await),
+                // In a box: it is rare, and every call that waits would have room for it.
+                Err(_) => Err(Box::pin(Self::without_answer(&callee)).await),
             },
             () = callee.gone().raised() => Err(CallError::Exited(callee.reason())),
         }

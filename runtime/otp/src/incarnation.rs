@@ -70,7 +70,7 @@ pub(crate) struct Incarnation {
     body: OnceLock<Body>,
     /// The tokio task that runs the process: its starter's, later its own.
     pub(crate) task: AtomicU64,
-    told: OnceLock<ExitReason>,
+    told: OnceLock<Box<ExitReason>>,
     stopping: Signal,
     /// In a box, as is what comes with the end: most processes live.
     death: OnceLock<Box<Death>>,
@@ -235,7 +235,7 @@ impl Incarnation {
 
     /// What its supervisor told it to stop for.
     pub(crate) fn told(&self) -> Option<&ExitReason> {
-        self.told.get()
+        self.told.get().map(|reason| &**reason)
     }
 
     /// Whether its supervisor wants it to end.
@@ -273,7 +273,7 @@ impl Incarnation {
 
     /// Tells the process to stop, on behalf of its supervisor.
     pub(crate) fn tell(&self, reason: ExitReason) {
-        let _ = self.told.set(reason.clone());
+        let _ = self.told.set(Box::new(reason.clone()));
         self.tree.moved();
         self.stopping.raise();
         let Some(Body { cell, .. }) = self.body.get() else { return };
@@ -289,7 +289,7 @@ impl Incarnation {
 
     /// Kills the process on behalf of its supervisor.
     pub(crate) fn put_down(&self) {
-        let _ = self.told.set(ExitReason::Killed);
+        let _ = self.told.set(Box::new(ExitReason::Killed));
         self.kill();
     }
 
