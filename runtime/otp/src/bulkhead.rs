@@ -39,6 +39,29 @@ const BLOCKING_THREADS_MAX: usize = 16;
 ///
 /// Given to a child with [`ChildSpec::bulkhead`](crate::ChildSpec::bulkhead). A bulkhead belongs to
 /// one child: under a second one, [`Bulkhead::run`] would reach whichever started last.
+///
+/// # Examples
+///
+/// ```
+/// use otp::{Bulkhead, ChildSpec, Clock, Root, SupervisorSpec};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let report = ChildSpec::task("report", |context| async move {
+///     context.stopping().await;
+///     Ok(())
+/// });
+/// let threads = Bulkhead::new("report", 1);
+/// let spec = SupervisorSpec::default().child(report.bulkhead(threads.clone()));
+/// let root = Root::start(spec, Clock::system()).await?;
+///
+/// let name = async { std::thread::current().name().map(str::to_owned) };
+/// assert_eq!(threads.run("name", name).await?.as_deref(), Some("report-0"));
+/// # root.stop().await;
+/// assert!(!threads.is_open());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Bulkhead(Arc<Shared>);
 
@@ -83,8 +106,13 @@ impl Bulkhead {
     }
 
     /// How many threads it may use for work that blocks: 16 unless said otherwise.
+    ///
+    /// # Panics
+    ///
+    /// When there are none: names of hosts are looked up and files are read there.
     #[must_use]
     pub fn blocking_threads_max(self, threads: usize) -> Self {
+        assert!(threads > 0, "a bulkhead cannot do without threads for work that blocks");
         Self::with(self.0.name.clone(), self.0.threads, threads)
     }
 

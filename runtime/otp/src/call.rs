@@ -130,6 +130,41 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the answer; the callee still handles the message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use otp::{Actor, CallError, ChildSpec, Clock, Context, ExitReason, Reply, Root, SupervisorSpec};
+    ///
+    /// struct Oracle;
+    ///
+    /// impl Actor for Oracle {
+    ///     type Message = Reply<u64>;
+    ///
+    ///     async fn handle(
+    ///         &mut self,
+    ///         asked: Reply<u64>,
+    ///         _: &Context<Reply<u64>>,
+    ///     ) -> Result<(), ExitReason> {
+    ///         asked.send(42);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let spec = SupervisorSpec::default().child(ChildSpec::worker("oracle", || Oracle));
+    /// let root = Root::start(spec, Clock::system()).await?;
+    /// let oracle = root.tree().whereis::<Reply<u64>>("root/oracle").expect("it is up");
+    ///
+    /// assert_eq!(oracle.call(|reply| reply, Duration::from_secs(1)).await, Ok(42));
+    /// root.stop().await;
+    /// // Nobody waits for a callee that is dead.
+    /// assert_eq!(oracle.call(|reply| reply, Duration::from_secs(1)).await, Err(CallError::NoProc));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn call<T: Send>(
         &self,
         message: impl FnOnce(Reply<T>) -> M + Send,

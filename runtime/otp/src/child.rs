@@ -106,6 +106,24 @@ pub enum ChildKind {
 }
 
 /// How a supervisor starts, restarts and stops one child.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{ChildSpec, Restart, Shutdown};
+///
+/// let listener = ChildSpec::task("listener", |context| async move {
+///     context.stopping().await;
+///     Ok(())
+/// });
+/// let listener = listener
+///     .restart(Restart::Temporary)
+///     .shutdown(Shutdown::Timeout(Duration::from_millis(200)))
+///     .label("takes connections until told to stop");
+///
+/// assert_eq!(listener.id(), "listener");
+/// ```
 #[derive(Clone)]
 pub struct ChildSpec {
     pub(crate) id: Arc<str>,

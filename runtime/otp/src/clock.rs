@@ -30,6 +30,17 @@ pub(crate) fn moment_after(start: DateTime<Utc>, delay: Duration) -> DateTime<Ut
 const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// A source of the present; cheap to clone, all clones tell the same time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::Clock;
+///
+/// let clock = Clock::manual(chrono::DateTime::UNIX_EPOCH);
+/// clock.advance(Duration::from_secs(90));
+/// assert_eq!(clock.now().to_rfc3339(), "1970-01-01T00:01:30+00:00");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 

@@ -65,6 +65,28 @@ impl Known {
 }
 
 /// A checked page. Whoever asks it gets an answer: what the page leaves out, the defaults say.
+///
+/// # Examples
+///
+/// ```
+/// use otp::config::{Known, Tuning};
+///
+/// let known = Known::new().section("store", ["sealer"]).domain("payroll", ["clerk"]);
+/// let page = "[store]\nmax_restarts = 7\n[domain.payroll]\n";
+/// let tuning = Tuning::parse(page, "supervision.toml", &known)?;
+/// assert_eq!(tuning.section("store").intensity.max_restarts, 7);
+/// assert_eq!(tuning.domain("payroll").intensity.max_restarts, 3);
+///
+/// // Broken on purpose: a page that says what nobody understands is refused as a whole.
+/// let page = "[store]\nmax_restart = 7\n[domain.payroll]\n";
+/// let errors = Tuning::parse(page, "supervision.toml", &known).expect_err("it is misspelt");
+/// assert_eq!(
+///     errors.to_string(),
+///     "supervision.toml:2: unknown key `max_restart`; did you mean `max_restarts`?\n    \
+///      max_restart = 7"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Tuning {
     defaults: Settings,

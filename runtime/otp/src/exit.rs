@@ -21,6 +21,16 @@ use crate::specification::SpecError;
 ///
 /// Written as `normal`, `shutdown`, `shutdown:X`, `killed`, `error:X`, `exit:3` or
 /// `signal:SIGKILL`, in JSON too.
+///
+/// # Examples
+///
+/// ```
+/// use otp::ExitReason;
+///
+/// assert_eq!(ExitReason::failed("no luck").to_string(), "error:no luck");
+/// assert_eq!("shutdown:upgrade".parse(), Ok(ExitReason::ShutdownWith("upgrade".to_owned())));
+/// assert!(!ExitReason::Killed.is_mild());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExitReason {
     /// The process finished its work.

@@ -11,6 +11,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The limit: `max_restarts` within `within` are tolerated, the next one is fatal.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{Intensity, Verdict, Window};
+/// use tokio::time::Instant;
+///
+/// let limit = Intensity::new(1, Duration::from_secs(5));
+/// let (mut window, now) = (Window::default(), Instant::now());
+///
+/// assert_eq!(window.record(limit, now), Verdict::Continue);
+/// assert_eq!(window.record(limit, now + Duration::from_secs(5)), Verdict::GiveUp);
+/// assert_eq!(window.record(limit, now + Duration::from_secs(6)), Verdict::Continue);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intensity {
     /// How many restarts are tolerated; with 0 the first failure is fatal.

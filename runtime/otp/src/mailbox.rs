@@ -47,6 +47,29 @@ pub enum Overflow {
 }
 
 /// How many messages may wait for an actor, and what happens to one too many.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use otp::{Actor, ChildSpec, Context, ExitReason, Mailbox, Overflow};
+///
+/// struct Gauge;
+///
+/// impl Actor for Gauge {
+///     type Message = f64;
+///
+///     async fn handle(&mut self, _: f64, _: &Context<f64>) -> Result<(), ExitReason> {
+///         Ok(())
+///     }
+/// }
+///
+/// // Old readings are worth less than new ones.
+/// let room = NonZeroUsize::new(64).expect("not zero");
+/// let mailbox = Mailbox::bounded(room).overflow(Overflow::DropOldest);
+/// let gauge = ChildSpec::worker("gauge", || Gauge).mailbox(mailbox);
+/// # assert_eq!(gauge.id(), "gauge");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mailbox {
     capacity: Option<NonZeroUsize>,

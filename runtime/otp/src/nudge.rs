@@ -8,6 +8,20 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// A coalescing wake-up; clones wake the same sleeper.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let nudge = otp::Nudge::new();
+/// nudge.nudge();
+/// nudge.nudge();
+///
+/// // Two before the sleeper looks are one.
+/// nudge.nudged().await;
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Nudge(Arc<Notify>);
 

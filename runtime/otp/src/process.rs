@@ -63,6 +63,26 @@ type TakeSocket = dyn Fn(UnixStream) + Send + Sync;
 type LineSink = dyn Fn(Stream, &str) + Send + Sync;
 
 /// How a process is started, known to be ready, and stopped.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::process::OsProcessSpec;
+/// use otp::{Clock, ExitReason, OsExit, Restart, Root, SupervisorSpec};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shell = OsProcessSpec::new("/bin/sh").args(["-c", "sleep 0.1; exit 3"]);
+/// let shell = shell.patience(Duration::from_secs(1)).child("shell").restart(Restart::Temporary);
+/// let root = Root::start(SupervisorSpec::default().child(shell), Clock::system()).await?;
+///
+/// let shell = root.tree().pid("root/shell").expect("it is up");
+/// assert_eq!(shell.gone().await, ExitReason::Os(OsExit::Status(3)));
+/// # root.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct OsProcessSpec {
     program: PathBuf,

@@ -12,6 +12,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a subtree stays down, round by round; the last entry repeats.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{QuarantineSchedule, Strategy, SupervisorSpec};
+///
+/// let schedule = QuarantineSchedule::milliseconds(&[1_000, 5_000, 30_000]);
+/// assert_eq!(schedule.wait(2), Duration::from_secs(5));
+/// assert_eq!(schedule.wait(9), Duration::from_secs(30));
+///
+/// let domains = SupervisorSpec::new(Strategy::OneForOne).quarantine(schedule);
+/// # assert_eq!(domains.check(), Ok(()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineSchedule(Vec<Duration>);
 

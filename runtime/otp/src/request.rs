@@ -177,6 +177,28 @@ pub struct Suspended {
 }
 
 /// A reference to one incarnation of a supervisor.
+///
+/// # Examples
+///
+/// ```
+/// use otp::{ChildSpec, Clock, RequestError, Root, SupervisorSpec};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let root = Root::start(SupervisorSpec::default(), Clock::system()).await?;
+/// let supervisor = root.supervisor().expect("it is up");
+/// let child = || ChildSpec::supervisor("late", SupervisorSpec::default());
+///
+/// let pid = supervisor.start_child(child()).await?.expect("it wants to start");
+/// assert_eq!(supervisor.start_child(child()).await, Err(RequestError::AlreadyStarted(pid)));
+/// assert_eq!(supervisor.delete_child("late").await, Err(RequestError::Running));
+/// supervisor.terminate_child("late").await?;
+/// supervisor.delete_child("late").await?;
+/// assert_eq!(supervisor.count_children().await?.specs, 0);
+/// # root.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SupervisorRef {
     inner: ractor::ActorRef<Message>,

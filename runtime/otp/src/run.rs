@@ -19,6 +19,40 @@ use crate::incarnation::{ExitGuard, Incarnation, Pid};
 use crate::tree::Tree;
 
 /// A process that runs its own loop. The value is its state.
+///
+/// # Examples
+///
+/// ```
+/// use otp::{ChildSpec, Clock, ExitReason, Process, Root, RunContext, SupervisorSpec};
+/// use tokio::net::TcpListener;
+///
+/// struct Door(TcpListener);
+///
+/// impl Process for Door {
+///     async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+///         loop {
+///             tokio::select! {
+///                 () = context.stopping() => return Ok(()),
+///                 guest = self.0.accept() => drop(guest.map_err(ExitReason::failed)?),
+///             }
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// listener.set_nonblocking(true)?;
+/// let door = ChildSpec::process("door", move || {
+///     let again = listener.try_clone().and_then(TcpListener::from_std);
+///     Door(again.expect("a descriptor is left"))
+/// });
+/// let root = Root::start(SupervisorSpec::default().child(door), Clock::system()).await?;
+///
+/// assert_eq!(root.stop().await, ExitReason::Shutdown);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Process: Sized + Send + 'static {
     /// Makes it ready; its supervisor waits for this.
     fn init(

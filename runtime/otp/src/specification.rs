@@ -23,6 +23,24 @@ pub enum AutoShutdown {
 }
 
 /// What a supervisor starts and how it reacts.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{ChildSpec, Intensity, SpecError, Strategy, SupervisorSpec};
+///
+/// let child = |id| ChildSpec::supervisor(id, SupervisorSpec::default());
+/// let spec = SupervisorSpec::new(Strategy::RestForOne)
+///     .intensity(Intensity::new(5, Duration::from_secs(60)))
+///     .child(child("store"))
+///     .child(child("web"));
+/// assert_eq!(spec.check(), Ok(()));
+///
+/// // Broken on purpose: one name cannot mean two children.
+/// let error = spec.child(child("web")).check();
+/// assert_eq!(error, Err(SpecError::DuplicateId { id: "web".to_owned() }));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct SupervisorSpec {
     pub(crate) strategy: Strategy,

@@ -13,6 +13,44 @@ use crate::incarnation::Incarnation;
 pub const PERIOD_MIN: Duration = Duration::from_millis(1);
 
 /// Something that will happen; dropping it cancels it, and so does the end of its owner.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{Actor, ChildSpec, Clock, Context, ExitReason, Root, StartError, SupervisorSpec, Timer};
+///
+/// /// Ends when its time has come.
+/// struct Fuse(Option<Timer>);
+///
+/// impl Actor for Fuse {
+///     type Message = &'static str;
+///
+///     async fn init(&mut self, context: &Context<&'static str>) -> Result<(), StartError> {
+///         self.0 = Some(context.send_after(Duration::from_millis(5), "bang"));
+///         Ok(())
+///     }
+///
+///     async fn handle(
+///         &mut self,
+///         word: &'static str,
+///         _: &Context<&'static str>,
+///     ) -> Result<(), ExitReason> {
+///         Err(ExitReason::failed(word))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let spec = SupervisorSpec::default().child(ChildSpec::worker("fuse", || Fuse(None)));
+/// let root = Root::start(spec, Clock::system()).await?;
+///
+/// let fuse = root.tree().pid("root/fuse").expect("it is up");
+/// assert_eq!(fuse.gone().await, ExitReason::failed("bang"));
+/// # root.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a timer that is dropped never fires"]
 #[derive(Debug)]
 pub struct Timer {

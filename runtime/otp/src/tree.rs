@@ -31,6 +31,32 @@ pub const HISTORY_MAX: usize = 1_000;
 pub const ROOT_PATH: &str = "root";
 
 /// A handle on one tree; clones are handles on the same tree.
+///
+/// # Examples
+///
+/// ```
+/// use otp::{ChildSpec, Clock, Root, Status, SupervisionEventKind, SupervisorSpec};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let job = ChildSpec::task("job", |context| async move {
+///     context.stopping().await;
+///     Ok(())
+/// });
+/// let root = Root::start(SupervisorSpec::default().child(job), Clock::system()).await?;
+/// let tree = root.tree();
+/// assert_eq!(tree.find("root/job").expect("it is listed").status, Status::Running);
+///
+/// let error = tree.kill("root/jobb").expect_err("there is no such place").to_string();
+/// assert_eq!(error, "there is no process at \"root/jobb\", did you mean \"root/job\"?");
+///
+/// let mut everything = tree.subscribe_to_everything();
+/// tree.kill("root/job")?;
+/// assert!(matches!(everything.recv().await?.kind, SupervisionEventKind::Exited { .. }));
+/// # root.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Tree(Arc<Shared>);
 

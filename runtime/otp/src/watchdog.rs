@@ -35,6 +35,17 @@ pub(crate) use keeper::{Keeper, Listed};
 /// Given to a child with [`ChildSpec::watchdog`](crate::ChildSpec::watchdog); it holds for
 /// everything below that child too, unless a child there has its own. What lives behind a bulkhead
 /// is always watched, by default as [`Watchdog::default`] says.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use otp::{ChildSpec, SupervisorSpec, Watchdog};
+///
+/// let limits = Watchdog::default().replace_after(Duration::from_secs(1)).abandoned_max(1);
+/// let watched = ChildSpec::supervisor("reports", SupervisorSpec::default()).watchdog(limits);
+/// # assert_eq!(watched.id(), "reports");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watchdog {
     pub(crate) report_after: Duration,

@@ -366,3 +366,77 @@ fn a_part_of_the_runtime_stops_as_its_code_says_unless_its_own_tables_say_otherw
     assert_eq!(speaking.tune_part(child("partitions")).shutdown, two);
     assert_eq!(speaking.tune_part(child("sealer")).shutdown, Shutdown::BrutalKill);
 }
+
+/// A page with something of every kind.
+const PAGE: &str = "\
+[defaults]
+max_restarts = 3
+[store]
+strategy = \"rest_for_one\" # as they build upon each other
+[store.child.sealer]
+interval_ms = 500
+[domains]
+quarantine_ms = [1_000, 5_000]
+[domain.recruit]
+runtime = 'shared'
+[domain.recruit.child]
+scoring_engine = { pool = 4, shutdown_ms = 0 }
+[domain.payroll]
+";
+
+/// What somebody in a hurry leaves behind.
+const SLIPS: &[&str] = &[
+    "[",
+    "]",
+    "[[",
+    "=",
+    ".",
+    "\"",
+    "'''",
+    "{",
+    "}",
+    ",",
+    "#",
+    "\\",
+    "\n",
+    "\r",
+    "\0",
+    "\u{feff}",
+    "\u{202e}",
+    "é",
+    "-1",
+    "1e999",
+    "nan",
+    "9223372036854775808",
+    "1979-05-27",
+    "true",
+    "child",
+    "[domain.recruit]\n",
+    "[domain.pay]\n",
+    "max_restart = 1\n",
+    "on_give_up = 'x'\n",
+];
+
+proptest::proptest! {
+    #[test]
+    fn a_page_with_slips_is_read_or_refused_with_its_lines(
+        slips in proptest::collection::vec((0..PAGE.len(), 0_usize..4, 0..SLIPS.len()), 1..6),
+    ) {
+        let mut page = PAGE.to_owned();
+        for (place, lost, slip) in slips {
+            let place = page.floor_char_boundary(place.min(page.len()));
+            let end = page.ceil_char_boundary((place + lost).min(page.len()));
+            page.replace_range(place..end, SLIPS[slip]);
+        }
+
+        let errors = parse(&page).err().map(|errors| errors.0);
+
+        for error in errors.iter().flatten() {
+            let said = error.to_string();
+            let place = format!("supervision.toml:{}: ", error.line);
+            proptest::prop_assert!(said.starts_with(&place) && said.len() > place.len(), "{said}");
+            proptest::prop_assert!(error.line <= page.split('\n').count(), "{said}");
+        }
+        proptest::prop_assert!(errors.is_none_or(|errors| !errors.is_empty()));
+    }
+}
