@@ -135,7 +135,8 @@ impl<M: Send + 'static> ActorRef<M> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use otp::{Actor, CallError, ChildSpec, Clock, Context, ExitReason, Reply, Root, SupervisorSpec};
+    /// use otp::{Actor, CallError, ChildSpec, Clock, Context, ExitReason};
+    /// use otp::{Reply, Root, SupervisorSpec};
     ///
     /// struct Oracle;
     ///
@@ -158,10 +159,11 @@ impl<M: Send + 'static> ActorRef<M> {
     /// let root = Root::start(spec, Clock::system()).await?;
     /// let oracle = root.tree().whereis::<Reply<u64>>("root/oracle").expect("it is up");
     ///
-    /// assert_eq!(oracle.call(|reply| reply, Duration::from_secs(1)).await, Ok(42));
+    /// let limit = Duration::from_secs(1);
+    /// assert_eq!(oracle.call(|reply| reply, limit).await, Ok(42));
     /// root.stop().await;
     /// // Nobody waits for a callee that is dead.
-    /// assert_eq!(oracle.call(|reply| reply, Duration::from_secs(1)).await, Err(CallError::NoProc));
+    /// assert_eq!(oracle.call(|reply| reply, limit).await, Err(CallError::NoProc));
     /// # Ok(())
     /// # }
     /// ```

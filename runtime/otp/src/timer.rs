@@ -18,7 +18,8 @@ pub const PERIOD_MIN: Duration = Duration::from_millis(1);
 ///
 /// ```
 /// use std::time::Duration;
-/// use otp::{Actor, ChildSpec, Clock, Context, ExitReason, Root, StartError, SupervisorSpec, Timer};
+/// use otp::{Actor, ChildSpec, Clock, Context, ExitReason};
+/// use otp::{Root, StartError, SupervisorSpec, Timer};
 ///
 /// /// Ends when its time has come.
 /// struct Fuse(Option<Timer>);
