@@ -5,8 +5,16 @@ use std::sync::atomic::Ordering;
 
 use crate::incarnation::Incarnation;
 
-/// The number of the task for work that no task of tokio's runs.
-const NO_TASK: u64 = u64::MAX;
+thread_local! {
+    /// Work that no task of tokio's runs is known by its thread, and that by where this lies.
+    static HERE: u8 = const { 0 };
+}
+
+/// The number that tells the work of this thread outside of all tasks from that of any task.
+fn thread_number() -> u64 {
+    // Tasks are counted from 1 and never come to the upper half.
+    HERE.with(|here| std::ptr::from_ref(here).addr() as u64 | (1 << 63))
+}
 
 impl Incarnation {
     /// Notes the task that calls this as the one that runs the process.
@@ -42,8 +50,8 @@ fn task_number() -> u64 {
         }
     }
 
-    tokio::task::try_id().map_or(NO_TASK, |id| {
-        let mut seen = Seen(NO_TASK);
+    tokio::task::try_id().map_or_else(thread_number, |id| {
+        let mut seen = Seen(u64::MAX);
         id.hash(&mut seen);
         seen.0
     })

@@ -1,9 +1,11 @@
 //! Casts and calls.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use otp::{
-    CALL_TIMEOUT, CallError, ChildSpec, ExitReason, Process, RunContext, StartError, Strategy,
+    CALL_TIMEOUT, CallError, ChildSpec, Clock, ExitReason, Process, Root, RunContext, StartError,
+    Strategy,
 };
 use tokio::sync::oneshot;
 
@@ -213,4 +215,48 @@ async fn the_mailbox_shows_what_waits_and_is_empty_after_a_restart() {
     assert_eq!((depth, busy.mailbox_len()), (3, 3));
     assert_eq!(count(&tree, "root/a").await, 1);
     assert_eq!(tree.find("root/a").unwrap().mailbox, 0);
+}
+
+/// Says that its start has begun, and goes on when it may.
+struct Held(Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>);
+
+impl Process for Held {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        let (entered, may_go_on) = self.0.take().ok_or(StartError::Ignore)?;
+        entered.send(()).unwrap();
+        may_go_on.await.map_err(StartError::failed)
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        context.stopping().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn who_asks_outside_of_all_tasks_is_not_taken_for_another_thread_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (entered, was_entered) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    let gate = Mutex::new(Some((entered, may_go_on)));
+    let child = ChildSpec::process("a", move || Held(gate.lock().unwrap().take()));
+    let tree = Root::prepare(Clock::system());
+    let starting = Root::start_in(tree.clone(), patient(Strategy::OneForOne).child(child));
+
+    let count = std::thread::scope(|threads| {
+        let starter = threads.spawn(|| runtime.block_on(starting).unwrap());
+        let count = runtime.block_on(async {
+            was_entered.await.unwrap();
+            let supervisor = tree.supervisor("root").unwrap();
+            let count = supervisor.count_children();
+            tokio::pin!(count);
+            assert!(futures_util::poll!(&mut count).is_pending());
+            go_on.send(()).unwrap();
+            count.await
+        });
+        runtime.block_on(starter.join().unwrap().stop());
+        count
+    });
+
+    assert_eq!(count.map(|count| count.active), Ok(1));
 }
