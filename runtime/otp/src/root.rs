@@ -29,7 +29,14 @@ impl Root {
     }
 
     /// Like [`Root::start`], in a tree that somebody already listens to (see [`Root::prepare`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Root::start`], and when a root is up in this tree.
     pub async fn start_in(tree: Tree, spec: SupervisorSpec) -> Result<Self, StartError> {
+        if tree.pid(ROOT_PATH).is_some() {
+            return Err(StartError::failed("a root is up in this tree already"));
+        }
         let child = ChildSpec::supervisor(ROOT_PATH, spec);
         let path: Arc<str> = Arc::from(ROOT_PATH);
         tree.list(None, 0, &path, &child);

@@ -156,3 +156,16 @@ async fn a_process_tells_where_in_the_code_it_was_specified() {
     assert_eq!((place.file(), place.line()), (file!(), line));
     assert_eq!(root.pid().specified_at(), None);
 }
+
+#[tokio::test]
+async fn a_tree_has_one_root_at_a_time() {
+    let first = start(patient(Strategy::OneForOne)).await;
+    let again = || Root::start_in(first.tree(), patient(Strategy::OneForOne));
+
+    let early = again().await.expect_err("the first is up").to_string();
+    first.clone().stop().await;
+    let late = again().await;
+
+    assert_eq!(early, "a root is up in this tree already");
+    assert_eq!(late.unwrap().stop().await, ExitReason::Shutdown);
+}
