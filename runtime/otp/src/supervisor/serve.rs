@@ -65,8 +65,14 @@ impl Supervisor {
 
     /// Starts a child under an id that no other has, made of the one it has been given.
     async fn start_numbered(&mut self, mut spec: ChildSpec) -> Answer<Option<Pid>> {
-        self.instances += 1;
-        spec.id = format!("{}#{}", spec.id, self.instances).into();
+        let name = spec.id;
+        spec.id = loop {
+            self.instances += 1;
+            let id: Arc<str> = format!("{name}#{}", self.instances).into();
+            if self.seat_of(&id).is_none() {
+                break id;
+            }
+        };
         self.start_child(spec).await
     }
 

@@ -351,3 +351,15 @@ async fn an_instance_whose_argument_reads_like_a_path_is_a_child_like_any_other(
     assert_eq!(supervisor.terminate_child(instance.clone()).await, Ok(()));
     assert!(!instance.is_alive());
 }
+
+#[tokio::test]
+async fn a_number_that_a_child_was_called_by_is_not_given_again() {
+    let (root, pool) = pool(None).await;
+    let child = |id| ChildSpec::supervisor(id, SupervisorSpec::default());
+    pool.start_child(child("job#1")).await.unwrap();
+
+    let numbered = pool.start_numbered(child("job")).await.unwrap().unwrap();
+
+    assert!(numbered.path().ends_with("/job#2"), "{numbered:?}");
+    root.stop().await;
+}
