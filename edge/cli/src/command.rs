@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use platform::{Catalog, Domain, Operation};
 
 use crate::field::{self, Field};
-use crate::options::{DatabaseOptions, ServeOptions, Server, Style};
+use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::Route;
 
 const EXAMPLES: &str = "\
@@ -46,7 +46,7 @@ pub fn command(catalog: &Catalog) -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([serve(), migrate(), tree(), inspect(), kill(), reload(), queues()])
-        .subcommands([call(catalog), events(), verify(), completions()]);
+        .subcommands([call(catalog), events(), verify(), completions(), cell()]);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
         .about("A platform of business domains, alive in one supervision tree")
@@ -218,6 +218,14 @@ fn completions() -> Command {
              finnest completions zsh > \"${fpath[1]}/_finnest\"\n  \
              finnest completions fish > ~/.config/fish/completions/finnest.fish",
         )
+}
+
+/// What the platform runs for a domain with `placement = "process"`, and nobody else.
+fn cell() -> Command {
+    CellOptions::augment_args(on_this_machine(Command::new("cell")))
+        .hide(true)
+        .about("Run one domain for the platform that started this process")
+        .long_about(None)
 }
 
 fn call(catalog: &Catalog) -> Command {

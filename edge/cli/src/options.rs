@@ -149,6 +149,19 @@ pub struct ServeOptions {
     pub database: DatabaseOptions,
 }
 
+/// How the platform runs one domain in a process of its own.
+#[derive(Debug, Clone, Args)]
+pub struct CellOptions {
+    /// The domain
+    pub domain: String,
+    /// The tuning of the supervision tree
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// What to log
+    #[arg(long, value_name = "FILTER")]
+    pub log: String,
+}
+
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

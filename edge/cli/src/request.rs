@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::command::command;
 use crate::field;
-use crate::options::{DatabaseOptions, ServeOptions, Server, Style};
+use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::{Call, Route};
 
 /// What the arguments ask for.
@@ -18,6 +18,8 @@ use crate::route::{Call, Route};
 pub enum Request {
     /// Run the platform until it is told to stop.
     Serve(ServeOptions),
+    /// Run one domain for the platform that started this process.
+    Cell(CellOptions),
     /// Bring the schemas of the database up to date, and stop.
     Migrate(DatabaseOptions),
     /// Walk the chain in the database itself, with the platform down or up.
@@ -127,6 +129,7 @@ where
             options.database = options.database.without_empty();
             return Ok(Request::Serve(options));
         }
+        "cell" => return Ok(Request::Cell(CellOptions::from_arg_matches(matches)?)),
         "migrate" => {
             return Ok(Request::Migrate(
                 DatabaseOptions::from_arg_matches(matches)?.without_empty(),

@@ -55,7 +55,7 @@ pub(crate) fn success(route: &Route, answer: Answer) -> Response {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self::new(status_of(error.kind()), error.code(), error.message())
+        Self::new(status_of(error.kind()), error.code().to_owned(), error.message())
             .blaming(error.fields().to_vec())
             .retry_after(error.retry_after())
     }

@@ -1,6 +1,7 @@
 //! The composition root: the only crate that sees everything. It lists the domains, puts the
 //! surfaces behind one listener, and decides what the environment says.
 
+pub mod cell;
 pub mod demo;
 pub mod listener;
 pub mod serve;

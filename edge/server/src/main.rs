@@ -35,6 +35,10 @@ fn run() -> Result<ExitCode> {
             log_as(&options.log, options.log_format)?;
             runtime.block_on(server::serve::serve(&Settings::from(options), catalog))
         }
+        Request::Cell(options) => {
+            server::cell::log(&options.log)?;
+            runtime.block_on(server::cell::run(&options, catalog))
+        }
         Request::Migrate(options) => runtime.block_on(migrate(&Source::from(options), &catalog)),
         Request::Verify(options) => runtime.block_on(verify(&options)),
         Request::Remote(remote) => {

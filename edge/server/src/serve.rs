@@ -13,7 +13,7 @@ use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::Settings;
-use crate::{demo, listener};
+use crate::{cell, demo, listener};
 
 /// Runs the platform until it is told to stop or gives up.
 ///
@@ -34,6 +34,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         clock: Clock::system(),
         node: settings.node.clone(),
         connections_max: settings.connections_max,
+        cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
             let mut children = edge(system, &bound);
             if demo {
@@ -147,7 +148,7 @@ enum Asked {
 }
 
 /// The signals that ask for something.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     /// None on a terminal, where it means that the terminal is gone.
@@ -155,7 +156,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
         let terminate =
             signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
@@ -167,7 +168,7 @@ impl Signals {
         Ok(Self { interrupt, terminate, hang_up })
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

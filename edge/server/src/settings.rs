@@ -29,6 +29,8 @@ pub struct Settings {
     pub node: String,
     /// The most database connections.
     pub connections_max: u32,
+    /// What to log.
+    pub log: String,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -52,6 +54,7 @@ impl From<ServeOptions> for Settings {
             source: options.database.into(),
             node: options.node.unwrap_or_else(|| Uuid::now_v7().to_string()),
             connections_max: options.connections_max,
+            log: options.log,
         }
     }
 }
@@ -104,16 +107,23 @@ impl Settings {
     /// # Errors
     /// Every mistake in the file, with its line.
     pub fn tuning(&self, catalog: &Catalog) -> Result<Tuning> {
-        let known = platform::known(catalog);
-        let file = self.supervision.as_path();
-        if file == Path::new(SUPERVISION_TOML) && !file.exists() {
-            let built_in = include_str!("../../../supervision.toml");
-            return Ok(Tuning::parse(built_in, "the built-in supervision.toml", &known)?);
-        }
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
-        Ok(Tuning::parse(&text, &file.display().to_string(), &known)?)
+        tuning(&self.supervision, catalog)
     }
+}
+
+/// Reads and checks supervision.toml; the one built in when there is none at the usual place.
+///
+/// # Errors
+/// Every mistake in the file, with its line.
+pub fn tuning(file: &Path, catalog: &Catalog) -> Result<Tuning> {
+    let known = platform::known(catalog);
+    if file == Path::new(SUPERVISION_TOML) && !file.exists() {
+        let built_in = include_str!("../../../supervision.toml");
+        return Ok(Tuning::parse(built_in, "the built-in supervision.toml", &known)?);
+    }
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} cannot be read", file.display()))?;
+    Ok(Tuning::parse(&text, &file.display().to_string(), &known)?)
 }
 
 impl Source {

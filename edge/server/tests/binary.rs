@@ -1,5 +1,8 @@
 //! The real binary on the embedded default, as an operator runs it: started, killed, stopped.
 
+#[path = "binary/cell.rs"]
+mod cell;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -68,6 +68,15 @@ impl Queues {
         }
     }
 
+    /// Waits until a queue is told that there may be work for it; for a process that has no
+    /// producer of it and passes the word on to the one that has.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn nudged(&self, queue: &str) {
+        self.slots(queue).nudge.nudged().await;
+    }
+
     /// Stops a queue from claiming jobs, on every node and until it is resumed.
     pub async fn pause(&self, queue: &str) -> Result<(), sqlx::Error> {
         let mut transaction = database::begin(self.pool()).await?;

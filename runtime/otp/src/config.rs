@@ -30,6 +30,7 @@ pub struct Known {
     sections: BTreeMap<String, Vec<String>>,
     domains: BTreeMap<String, Vec<String>>,
     applications: BTreeMap<String, application::Keys>,
+    at_home: Vec<String>,
 }
 
 impl Known {
@@ -62,6 +63,23 @@ impl Known {
         self.domains.insert(name.into(), children.into_iter().map(Into::into).collect());
         self
     }
+
+    /// Says that a domain works on the tree itself, so that it cannot be in another process.
+    #[must_use]
+    pub fn at_home(mut self, domain: impl Into<String>) -> Self {
+        self.at_home.push(domain.into());
+        self
+    }
+}
+
+/// Where the processes of a domain live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// In the platform's own process, with the other domains.
+    #[default]
+    Platform,
+    /// In a process of the operating system that is the domain's own.
+    Process,
 }
 
 /// A checked page. Whoever asks it gets an answer: what the page leaves out, the defaults say.
@@ -114,6 +132,8 @@ struct Settings {
     threads: Option<u32>,
     report_after: Option<Duration>,
     replace_after: Option<Duration>,
+    placement: Option<Placement>,
+    memory_max_mb: Option<u32>,
     children: BTreeMap<String, Settings>,
 }
 
@@ -138,6 +158,10 @@ pub struct Resolved {
     pub watchdog: Option<Watchdog>,
     /// What the table itself says about patience, without the defaults.
     own_shutdown: Option<Duration>,
+    /// Where the processes of this domain live.
+    pub placement: Placement,
+    /// How many bytes of memory of its own a process of this domain may have; `None` is no bound.
+    pub memory_max: Option<u64>,
     children: BTreeMap<String, Settings>,
 }
 
@@ -226,6 +250,8 @@ impl Tuning {
             threads: own.threads_of_its_own(),
             watchdog: own.watchdog(),
             own_shutdown: own.shutdown,
+            placement: own.placement.unwrap_or_default(),
+            memory_max: own.memory_max_mb.map(|megabytes| u64::from(megabytes) << 20),
             children: own.children.clone(),
         }
     }

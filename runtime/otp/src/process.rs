@@ -89,11 +89,13 @@ pub struct OsProcessSpec {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     env_clear: bool,
+    env_without: Vec<OsString>,
     current_dir: Option<PathBuf>,
     user: Option<OsUser>,
     memory_max: Option<u64>,
     socket: Option<Arc<TakeSocket>>,
     stop_signal: StopSignal,
+    is_killed_with_us: bool,
     patience: Duration,
     probe: Option<Arc<Probe>>,
     ready_within: Duration,
@@ -112,11 +114,13 @@ impl OsProcessSpec {
             args: Vec::new(),
             env: Vec::new(),
             env_clear: false,
+            env_without: Vec::new(),
             current_dir: None,
             user: None,
             memory_max: None,
             socket: None,
             stop_signal: StopSignal::default(),
+            is_killed_with_us: false,
             patience: PATIENCE,
             probe: None,
             ready_within: READY_WITHIN,
@@ -143,6 +147,13 @@ impl OsProcessSpec {
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.env_clear = true;
+        self
+    }
+
+    /// Keeps these environment variables of ours from the process.
+    #[must_use]
+    pub fn without_env<N: Into<OsString>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.env_without.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -184,6 +195,16 @@ impl OsProcessSpec {
     #[must_use]
     pub fn stop_signal(mut self, signal: StopSignal) -> Self {
         self.stop_signal = signal;
+        self
+    }
+
+    /// Has the process killed when the platform dies, where it would get the signal to stop.
+    ///
+    /// For a process that can be trusted with nothing any more by then. Linux only, as is the
+    /// signal to stop: elsewhere a process has to notice by itself.
+    #[must_use]
+    pub fn killed_with_us(mut self) -> Self {
+        self.is_killed_with_us = true;
         self
     }
 
@@ -246,9 +267,14 @@ struct OsProcess {
 }
 
 impl Process for OsProcess {
-    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+    async fn init(&mut self, context: &RunContext) -> Result<(), StartError> {
         let running = Running::start(&self.spec).await;
-        self.running = Some(running.map_err(|error| StartError::Failed(error.to_string()))?);
+        let running = running.map_err(|error| StartError::Failed(error.to_string()))?;
+        if let Some(id) = running.id() {
+            let label = format!("{}, pid {id}", self.spec.program.display());
+            context.tree().relabel(context.path(), &label);
+        }
+        self.running = Some(running);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** one tree per [`crate::Root`]; nothing is global to the operating-system process.
 
+mod graft;
 mod record;
 mod report;
 mod write;
@@ -162,7 +163,9 @@ impl Tree {
     #[must_use]
     pub fn find(&self, path: &str) -> Option<Node> {
         let book = self.book();
-        book.nodes.get(path).map(|record| record.draw(&book.nodes))
+        let own = book.nodes.get(path).map(|record| record.draw(&book.nodes));
+        drop(book);
+        own.or_else(|| self.grafted(path).map(|(node, _)| node))
     }
 
     /// What happens from now on, without the ordinary life of temporary children (see
@@ -222,7 +225,7 @@ impl Tree {
     /// Kills what lives at `path`: it ends at its next await, without any code of its own.
     pub fn kill(&self, path: &str) -> Result<Killed, UnknownPath> {
         let Some(incarnation) = self.live(path) else {
-            return Err(self.unknown(path));
+            return self.kill_grafted(path).ok_or_else(|| self.unknown(path));
         };
         incarnation.kill();
         Ok(Killed { path: path.to_owned(), incarnation: incarnation.number() })

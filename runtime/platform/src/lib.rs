@@ -7,6 +7,7 @@
 //! domain, [`operator`].
 
 mod catalog;
+pub mod cell;
 mod dispatch;
 mod domain;
 mod feed;

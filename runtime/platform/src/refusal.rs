@@ -4,6 +4,7 @@
 //! will not help. A failure is a fault of ours: it is logged, retried and supervised. The [`Kind`]
 //! decides everything later, and every surface has one table from kind to its own words.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of answer an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The input breaks a rule; the caller must change it.
     Invalid,
@@ -49,13 +51,13 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     kind: Kind,
-    code: &'static str,
+    code: Cow<'static, str>,
     field: Option<&'static str>,
 }
 
 impl Reason {
     const fn new(kind: Kind, code: &'static str) -> Self {
-        Self { kind, code, field: None }
+        Self { kind, code: Cow::Borrowed(code), field: None }
     }
     /// The input breaks a rule.
     #[must_use]
@@ -82,6 +84,10 @@ impl Reason {
     pub const fn unauthenticated(code: &'static str) -> Self {
         Self::new(Kind::Unauthenticated, code)
     }
+    /// A reason that was given in another process of ours.
+    pub(crate) const fn relayed(kind: Kind, code: String) -> Self {
+        Self { kind, code: Cow::Owned(code), field: None }
+    }
     /// Names the offending field by its JSON Pointer, for example `/headcount`.
     #[must_use]
     pub const fn at(mut self, pointer: &'static str) -> Self {
@@ -95,8 +101,8 @@ impl Reason {
     }
     /// The stable code of the rule.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
+    pub fn code(&self) -> &str {
+        &self.code
     }
 }
 
@@ -108,7 +114,7 @@ pub trait Refusal: std::error::Error + Send + Sync + 'static {
 }
 
 /// One field of the input and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FieldError {
     /// JSON Pointer to the field; empty for the input as a whole.
     pub pointer: String,
@@ -183,9 +189,9 @@ impl Error {
 
     /// The stable code.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
-            Self::Refused { reason, .. } => reason.code,
+            Self::Refused { reason, .. } => &reason.code,
             Self::Unavailable { .. } => "unavailable",
             Self::Failure(_) => "failure",
         }

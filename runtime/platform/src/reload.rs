@@ -151,6 +151,12 @@ impl System {
             _ if self.tree().find(&supervisor).is_none() => {
                 format!("none: this tree has no {supervisor}")
             }
+            // Its process reads the page by itself, when it starts.
+            "queue_limit" | "in_flight_max" | "statement_timeout_ms" | "strategy" | "restart"
+                if self.has_cell(&table) =>
+            {
+                format!("at next start of {supervisor}/process")
+            }
             "queue_limit" | "in_flight_max" | "statement_timeout_ms" => APPLIED.to_owned(),
             "strategy" | "max_restarts" | "max_seconds" | "shutdown_ms" | "restart"
             | "on_give_up" | "quarantine_ms" => {
@@ -160,11 +166,17 @@ impl System {
                     APPLIED.to_owned()
                 }
             }
-            "runtime" | "threads" => "at next start of the platform".to_owned(),
+            "runtime" | "threads" | "placement" => "at next start of the platform".to_owned(),
             // What a process was made with, it keeps.
             _ => format!("at next start of {place}"),
         };
         TuningChange { table, key: key.to_owned(), before, after, effect }
+    }
+
+    fn has_cell(&self, table: &str) -> bool {
+        let domain = table.strip_prefix("domain.").and_then(|rest| rest.split('.').next());
+        let domain = domain.and_then(|name| self.catalog().domain(name));
+        domain.is_some_and(|domain| self.cell(domain.name()).is_some())
     }
 }
 

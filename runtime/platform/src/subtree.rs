@@ -22,7 +22,7 @@ use crate::refusal::{Error, Kind};
 use crate::system::System;
 use crate::tx::{Tx, become_tenant};
 
-/// The subtree of one domain, as a child of `domains`.
+/// The subtree of one domain, as a child of `domains`, in this process.
 pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
     let (name, system) = (domain.name(), system.clone());
     let tuning = system.tuning().domain(name.as_str());

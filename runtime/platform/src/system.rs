@@ -2,6 +2,7 @@
 //! that list; what happens, happens in the domains and in the processes of the tree.
 
 use std::any::TypeId;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -12,13 +13,14 @@ use chrono::SubsecRound as _;
 use jobs::Queues;
 use kernel::{DomainName, Position, Scope, Timestamp};
 use otp::config::{Known, Tuning};
-use otp::{ChildSpec, Clock, ExitReason, Root, StartError, Tree};
+use otp::{ChildSpec, Clock, ExitReason, Root, StartError, SupervisorSpec, Tree};
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::{Log, read};
 
 use crate::catalog::Catalog;
+use crate::cell::{self, Cell, MakeCell};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
@@ -64,6 +66,8 @@ pub struct Config {
     pub connections_max: u32,
     /// The processes of the edge.
     pub edge: MakeEdge,
+    /// Runs the cells of domains placed in processes; without it there are none.
+    pub cells: Option<MakeCell>,
 }
 
 /// A running system. Cloning it is cheap, and all clones are the same system.
@@ -85,6 +89,7 @@ struct Inner {
     telemetry: Telemetry,
     identities: Identities,
     homes: Homes,
+    cells: HashMap<&'static str, Arc<Cell>>,
     tree: Tree,
     root: OnceLock<Root>,
 }
@@ -102,34 +107,42 @@ impl System {
             }
             Database::External { owner, app } => (owner, app, None),
         };
-        // Statements here take a millisecond; compiling one first would take a hundred.
-        let app = app.options([("jit", "off")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(config.connections_max)
-            .acquire_timeout(ACQUIRE_WITHIN)
-            .connect_lazy_with(app.clone());
-        let homes = Homes::new(&catalog, &config.tuning, &app, config.connections_max);
+        let (max, node) = (config.connections_max, config.node.as_str());
+        let cells = cell::cells(&catalog, &config.tuning, &app, node, max, config.cells.as_ref())?;
         let tuned = Tuned::new(&catalog, config.tuning, config.page);
-        let catalog = Arc::new(catalog);
-        let system = Self::new(pool, tuned, config.clock, &config.node, catalog, homes);
+        let system = Self::new(app, max, tuned, config.clock, node, Arc::new(catalog), cells);
         let edge = (config.edge)(&system);
         let parts = Parts::new(&system, embedded.as_ref(), owner, edge);
         system.inner.tuned.parts.get_or_init(|| Arc::downgrade(&parts));
         let spec = tree::root(&system, &parts);
         drop(parts);
-        let root = Root::start_in(system.inner.tree.clone(), spec).await?;
-        system.inner.root.get_or_init(|| root);
+        system.start_root(spec).await?;
         Ok(system)
     }
 
-    fn new(
-        pool: PgPool,
+    /// Starts a tree as that of this system.
+    pub(crate) async fn start_root(&self, spec: SupervisorSpec) -> Result<(), StartError> {
+        let root = Root::start_in(self.inner.tree.clone(), spec).await?;
+        self.inner.root.get_or_init(|| root);
+        Ok(())
+    }
+
+    pub(crate) fn new(
+        app: PgConnectOptions,
+        connections_max: u32,
         tuned: Tuned,
         clock: Clock,
         node: &str,
         catalog: Arc<Catalog>,
-        homes: Homes,
+        cells: Vec<Arc<Cell>>,
     ) -> Self {
+        // Statements here take a millisecond; compiling one first would take a hundred.
+        let app = app.options([("jit", "off")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_WITHIN)
+            .connect_lazy_with(app.clone());
+        let homes = Homes::new(&catalog, &tuned.now(), &app, connections_max);
         let inner = Inner {
             log: Log::new(pool.clone(), clock.clone()),
             queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
@@ -138,6 +151,7 @@ impl System {
             identities: Identities::default(),
             tuned,
             homes,
+            cells: cells.into_iter().map(|cell| (cell.domain().as_str(), cell)).collect(),
             tree: Root::prepare(clock.clone()),
             root: OnceLock::new(),
             pool,
@@ -358,6 +372,11 @@ impl System {
             ),
             wait.max(RETRY_AFTER),
         ))
+    }
+
+    /// The cell of a domain, if it has one.
+    pub(crate) fn cell(&self, domain: DomainName) -> Option<&Arc<Cell>> {
+        self.inner.cells.get(domain.as_str())
     }
 }
 

@@ -19,6 +19,7 @@ use otp::{ChildSpec, Process, RunContext, StartError, Status, Strategy, Supervis
 use sqlx::postgres::PgConnectOptions;
 
 use crate::catalog::Catalog;
+use crate::cell;
 use crate::feed;
 use crate::migrate;
 use crate::postgres::Embedded;
@@ -112,7 +113,10 @@ fn spec_of_domains(system: &System) -> SupervisorSpec {
     let tuning = system.tuning();
     let resolved = tuning.section("domains");
     let subtrees =
-        system.catalog().domains().iter().map(|domain| subtree::of_domain(system, domain));
+        system.catalog().domains().iter().map(|domain| match system.cell(domain.name()) {
+            Some(cell) => cell::subtree(system, cell),
+            None => subtree::of_domain(system, domain),
+        });
     let spec =
         SupervisorSpec::new(resolved.strategy).intensity(resolved.intensity).children(subtrees);
     match tuning.give_up() {
@@ -134,6 +138,10 @@ pub(crate) fn tuned(system: &System, parts: &Arc<Parts>) -> Vec<(String, Supervi
     specs.push(("root/domains".to_owned(), spec_of_domains(system)));
     for domain in system.catalog().domains() {
         let (name, path) = (domain.name(), path_of(domain.name()));
+        if let Some(cell) = system.cell(name) {
+            specs.push((path, cell::spec_of(system, cell)));
+            continue;
+        }
         let system = &system.at_home(name);
         specs.push((path.clone(), subtree::spec_of(system, name)));
         if domain.child_ids().next().is_some() {
@@ -147,22 +155,30 @@ pub(crate) fn tuned(system: &System, parts: &Arc<Parts>) -> Vec<(String, Supervi
 /// everything else has stopped.
 struct Connections {
     system: System,
-    owner: PgConnectOptions,
+    /// Who may migrate; a cell finds the database as the platform left it.
+    owner: Option<PgConnectOptions>,
 }
 
 fn database(system: &System, owner: PgConnectOptions) -> ChildSpec {
     let (system, owner) = (system.clone(), Arc::new(owner));
     ChildSpec::process("database", move || Connections {
         system: system.clone(),
-        owner: PgConnectOptions::clone(&owner),
+        owner: Some(PgConnectOptions::clone(&owner)),
     })
+}
+
+/// The connections of a cell, closed after everything else has stopped.
+pub(crate) fn connections(system: &System) -> ChildSpec {
+    let system = system.clone();
+    ChildSpec::process("database", move || Connections { system: system.clone(), owner: None })
 }
 
 impl Process for Connections {
     async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        let Some(owner) = &self.owner else { return Ok(()) };
         let domains: Vec<DomainName> =
             self.system.catalog().domains().iter().map(crate::Domain::name).collect();
-        let ran = migrate::migrate(&self.owner, &domains).await.map_err(StartError::failed)?;
+        let ran = migrate::migrate(owner, &domains).await.map_err(StartError::failed)?;
         if !ran.is_empty() {
             tracing::info!(migrations = ran.len(), "the database is brought up to date");
         }
@@ -220,6 +236,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         .domains()
         .iter()
         .fold(known, |known, domain| known.domain(domain.name().as_str(), domain.child_ids()))
+        .at_home(crate::operator::OPERATOR.as_str())
 }
 
 /// Brings the gauges up to date with the tree, the queues and the connections.

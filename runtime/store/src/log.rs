@@ -91,6 +91,20 @@ impl Log {
         &self.0.stats
     }
 
+    /// Waits until somebody says that events were committed; for a process without a sealer, which
+    /// has to pass it on.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn nudged(&self) {
+        self.0.nudge.nudged().await;
+    }
+
+    /// Tells this process of a head that it has learnt of elsewhere; heads never go back.
+    pub fn learn_head(&self, position: Position) {
+        self.publish_head(position);
+    }
+
     pub(crate) fn wake(&self) -> &Nudge {
         &self.0.nudge
     }

@@ -76,6 +76,7 @@ pub async fn start_with(
         node: format!("test-{}", Uuid::now_v7()),
         connections_max: 16,
         edge,
+        cells: None,
     };
     let system = System::start(config, catalog).await.expect("the system under test starts");
     TestSystem { system, database: Some(database), page }

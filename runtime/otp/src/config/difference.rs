@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{GiveUp, Known, Resolved, Settings, Tuning};
+use super::{GiveUp, Known, Placement, Resolved, Settings, Tuning};
 use crate::{QuarantineSchedule, Restart, Shutdown, Strategy};
 
 /// One key that says something else on another page, defaults included.
@@ -114,7 +114,14 @@ fn place(own: Option<&Settings>) -> Values {
     };
     let said = |value: Option<String>| value.unwrap_or_else(|| AS_BUILT.to_owned());
     let wait = |wait: Option<Duration>| said(wait.map(milliseconds));
+    let placement = match own.and_then(|own| own.placement).unwrap_or_default() {
+        Placement::Platform => "platform",
+        Placement::Process => "process",
+    };
+    let memory_max_mb = own.and_then(|own| own.memory_max_mb);
     vec![
+        ("placement", placement.to_owned()),
+        ("memory_max_mb", said(memory_max_mb.map(|megabytes| megabytes.to_string()))),
         ("runtime", runtime.to_owned()),
         ("threads", said(own.and_then(|own| own.threads).map(|threads| threads.to_string()))),
         ("watchdog_ms", wait(own.and_then(|own| own.report_after))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::problem::{Problems, hint};
-use super::{ConfigErrors, Known, Settings, Tuning, application};
+use super::{ConfigErrors, Known, Placement, Settings, Tuning, application};
 use crate::{Restart, Strategy};
 
 /// What every supervisor may say.
@@ -16,7 +16,8 @@ const LIMITS: &[&str] = &["queue_limit", "in_flight_max", "statement_timeout_ms"
 /// What only the supervisor of all domains may say.
 const GIVE_UP: &[&str] = &["on_give_up", "quarantine_ms"];
 /// Where a domain runs.
-const PLACE: &[&str] = &["runtime", "placement", "threads", "watchdog_ms", "replace_after_ms"];
+const PLACE: &[&str] =
+    &["runtime", "placement", "memory_max_mb", "threads", "watchdog_ms", "replace_after_ms"];
 /// What a child may say.
 const CHILD: &[&str] = &["shutdown_ms", "restart", "pool", "interval_ms"];
 
@@ -26,6 +27,8 @@ const STRATEGIES: &[(&str, Strategy)] = &[
     ("one_for_all", Strategy::OneForAll),
 ];
 const RUNTIMES: &[(&str, bool)] = &[("shared", false), ("dedicated", true)];
+const PLACEMENTS: &[(&str, Placement)] =
+    &[("platform", Placement::Platform), ("process", Placement::Process)];
 const RESTARTS: &[(&str, Restart)] = &[
     ("permanent", Restart::Permanent),
     ("transient", Restart::Transient),
@@ -115,12 +118,31 @@ fn domains(
                                or leave it out";
                 problems.at(key.span(), message.to_owned());
             }
+            if let Some(complaint) = misplaced(domain, &settings, known) {
+                problems.at(key.span(), complaint);
+            }
             tuning.domains.insert(domain.to_owned(), settings);
         } else {
             let hint = hint(domain, known.domains.keys().map(String::as_str));
             problems.at(key.span(), format!("unknown domain `{domain}`; {hint}"));
         }
     }
+}
+
+/// What is wrong with where a domain is placed, if anything.
+fn misplaced(domain: &str, settings: &Settings, known: &Known) -> Option<Complaint> {
+    let is_away = settings.placement == Some(Placement::Process);
+    if is_away && known.at_home.iter().any(|name| name == domain) {
+        return Some(format!(
+            "`{domain}` works on the tree itself and cannot have `placement = \"process\"`; leave \
+             it out"
+        ));
+    }
+    (settings.memory_max_mb.is_some() && !is_away).then(|| {
+        "`memory_max_mb` bounds a process of the domain's own; write `placement = \"process\"` \
+         too, or leave it out"
+            .to_owned()
+    })
 }
 
 /// Reads one table that may have `keys`, and under `child` a table for each of `children`.
@@ -203,20 +225,11 @@ fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint
         "replace_after_ms" => {
             settings.replace_after = Some(milliseconds(name, item, 0..=600_000)?);
         }
-        "placement" => place(name, item)?,
+        "placement" => settings.placement = Some(choice(name, item, PLACEMENTS)?),
+        "memory_max_mb" => settings.memory_max_mb = Some(integer(name, item, 64..=1_048_576)?),
         _ => unreachable!("`{name}` is in a list of keys and has no reader"),
     }
     Ok(())
-}
-
-/// Own processes are announced, so they are named rather than called unknown.
-fn place(name: &str, item: &Item) -> Result<(), Complaint> {
-    match item.as_str() {
-        Some("process") => {
-            Err(format!("`{name} = \"process\"` is not supported yet; leave it out"))
-        }
-        _ => choice(name, item, &[("process", ())]),
-    }
 }
 
 pub(super) fn choice<T: Copy>(

@@ -21,7 +21,13 @@ fn parse(text: &str) -> Result<Tuning, ConfigErrors> {
 
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
-    let printed = parse(text).expect_err("the page is wrong").to_string();
+    check_with(text, &known(), expected);
+}
+
+#[track_caller]
+fn check_with(text: &str, known: &Known, expected: &[&str]) {
+    let parsed = Tuning::parse(text, "supervision.toml", known);
+    let printed = parsed.expect_err("the page is wrong").to_string();
 
     assert_eq!(printed, expected.join("\n"));
 }
@@ -134,9 +140,9 @@ fn a_name_near_to_none_is_refused_with_all_of_them() {
         &format!("{DOMAINS}[domain.payroll.colour]\n"),
         &[
             "supervision.toml:3: unknown key `colour`; expected one of `in_flight_max`, \
-             `max_restarts`, `max_seconds`, `placement`, `queue_limit`, `replace_after_ms`, \
-             `runtime`, `shutdown_ms`, `statement_timeout_ms`, `strategy`, `threads`, \
-             `watchdog_ms`",
+             `max_restarts`, `max_seconds`, `memory_max_mb`, `placement`, `queue_limit`, \
+             `replace_after_ms`, `runtime`, `shutdown_ms`, `statement_timeout_ms`, `strategy`, \
+             `threads`, `watchdog_ms`",
             "    [domain.payroll.colour]",
         ],
     );
@@ -237,12 +243,28 @@ fn a_schedule_that_shortens_is_refused() {
 }
 
 #[test]
-fn a_process_of_its_own_is_named_as_not_supported_yet() {
-    check(
-        "[domain.recruit]\n[domain.payroll]\nplacement = 'process'\n",
+fn a_domain_may_be_placed_in_a_process_with_bounded_memory() {
+    let page = "[domain.recruit]\n[domain.payroll]\nplacement = 'process'\nmemory_max_mb = 512\n";
+
+    let tuning = Tuning::parse(page, "supervision.toml", &known()).expect("a valid page");
+
+    let (recruit, payroll) = (tuning.domain("recruit"), tuning.domain("payroll"));
+    assert_eq!((recruit.placement, recruit.memory_max), (Placement::Platform, None));
+    assert_eq!((payroll.placement, payroll.memory_max), (Placement::Process, Some(512 << 20)));
+}
+
+#[test]
+fn a_placement_that_cannot_be_is_refused() {
+    check_with(
+        "[domain.recruit]\nmemory_max_mb = 512\n[domain.payroll]\nplacement = 'process'\n",
+        &known().at_home("payroll"),
         &[
-            "supervision.toml:3: `placement = \"process\"` is not supported yet; leave it out",
-            "    placement = 'process'",
+            "supervision.toml:1: `memory_max_mb` bounds a process of the domain's own; write \
+             `placement = \"process\"` too, or leave it out",
+            "    [domain.recruit]",
+            "supervision.toml:3: `payroll` works on the tree itself and cannot have `placement = \
+             \"process\"`; leave it out",
+            "    [domain.payroll]",
         ],
     );
 }

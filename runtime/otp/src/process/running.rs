@@ -149,6 +149,11 @@ impl Running {
         }
     }
 
+    /// Its process id, until it has ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits for the end that nobody asked for.
     pub(super) async fn ended(&mut self) -> Result<(), ExitReason> {
         let status = tokio::select! {

@@ -114,7 +114,8 @@ fn command(spec: &OsProcessSpec) -> Option<Command> {
     let mut command = match (find_setpriv(), spec.user) {
         (Some(setpriv), user) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", name(spec.stop_signal)]);
+            let at_our_death = if spec.is_killed_with_us { "KILL" } else { name(spec.stop_signal) };
+            command.args(["--pdeathsig", at_our_death]);
             if let Some(user) = user {
                 command.arg(format!("--reuid={}", user.uid));
                 command.arg(format!("--regid={}", user.gid));
@@ -128,6 +129,9 @@ fn command(spec: &OsProcessSpec) -> Option<Command> {
     };
     if spec.env_clear {
         command.env_clear();
+    }
+    for name in &spec.env_without {
+        command.env_remove(name);
     }
     if let Some(directory) = &spec.current_dir {
         command.current_dir(directory);

@@ -101,6 +101,7 @@ const BAD_END: &str = "OTP_TEST_BAD_END";
 fn come_to(end: &str) {
     match end {
         "abort" => std::process::abort(),
+        "parent" => parent_of_a_stubborn_process(),
         "stack" => drop(deeper(1)),
         "memory" => drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 30))),
         other => panic!("{other:?} is no bad end"),
@@ -111,6 +112,27 @@ fn come_to(end: &str) {
 fn deeper(depth: u64) -> [u64; 64] {
     let below = std::hint::black_box(deeper(std::hint::black_box(depth + 1)));
     std::hint::black_box([below[0] + depth; 64])
+}
+
+/// Starts a process that ignores every request, says its number, and is killed itself.
+fn parent_of_a_stubborn_process() {
+    let life = async {
+        let text = "trap '' TERM INT QUIT; echo $$; while :; do sleep 1000; done";
+        let (spec, mut heard) = script(text);
+        let mut running = Running::start(&spec.killed_with_us()).await.expect("a shell starts");
+        tokio::select! {
+            _ = running.ended() => {}
+            id = heard.recv() => eprintln!("child {}", id.expect("it says its number")),
+        }
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::KILL).expect("it is alive");
+        std::future::pending::<()>().await;
+    };
+    // The runtime of the test that this was is busy with this very call.
+    let thread = std::thread::spawn(|| {
+        tokio::runtime::Runtime::new().expect("a runtime starts").block_on(life);
+    });
+    thread.join().expect("it ends with all of us");
 }
 
 /// Runs the test below as a program to its end; its reason and what it said last.
@@ -163,6 +185,16 @@ async fn memory_beyond_the_bound_is_an_ordinary_exit_that_says_what_it_was() {
     assert_eq!(unbounded, "normal", "there is enough without a bound");
     assert_eq!(reason, "signal:SIGABRT");
     assert!(words.contains("memory allocation of 1073741824 bytes failed"), "{words}");
+}
+
+#[tokio::test]
+async fn a_stubborn_process_does_not_outlive_a_platform_that_was_killed() {
+    let (reason, words) = bad_end("parent", None).await;
+
+    assert_eq!(reason, "signal:SIGKILL");
+    let id = words.split("child ").nth(1).expect("it told of its child");
+    let id: u32 = id.parse().expect("a number");
+    until("the child is gone", || !is_alive(id)).await;
 }
 
 #[tokio::test]
@@ -364,6 +396,7 @@ async fn a_killed_process_is_healed_by_its_supervisor() {
     let node = server(&root);
     assert_eq!(node.last_exit, Some(ExitReason::Os(OsExit::Signal(9))));
     assert_eq!(node.restarts, 1);
+    assert_eq!(node.label, format!("/bin/sh, pid {second}"), "an operator finds it by its id");
     assert!(!exists(first), "neither alive nor a zombie");
     root.stop().await;
     assert!(!exists(second), "neither alive nor a zombie");

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use super::graft::Graft;
 use crate::bulkhead::Bulkhead;
 use crate::child::{ChildKind, ChildSpec, Restart, Shutdown};
 use crate::exit::ExitReason;
@@ -34,6 +35,8 @@ pub(super) struct Record {
     pub(super) quarantined_until: Option<DateTime<Utc>>,
     /// By seat, which is start order.
     pub(super) children: BTreeMap<u64, Arc<str>>,
+    /// What runs elsewhere and is shown here.
+    pub(super) graft: Option<Graft>,
     pub(super) live: Option<Arc<Incarnation>>,
     /// An `ActorRef` of the type that the process understands.
     pub(super) reference: Option<Box<dyn Any + Send + Sync>>,
@@ -57,6 +60,7 @@ impl Record {
             last_exit_at: None,
             quarantined_until: None,
             children: BTreeMap::new(),
+            graft: None,
             live: None,
             reference: None,
         }
@@ -105,6 +109,7 @@ impl Record {
                 .values()
                 .filter_map(|child| nodes.get(child))
                 .map(|child| child.draw(nodes))
+                .chain(self.graft.iter().flat_map(|graft| graft.nodes.clone()))
                 .collect(),
         }
     }

@@ -99,6 +99,11 @@ impl Tree {
         });
     }
 
+    /// Says something else about the process at `path` from now on.
+    pub(crate) fn relabel(&self, path: &str, label: &str) {
+        self.change(path, |record| record.label = Arc::from(label));
+    }
+
     /// Counts a restart that the supervisor at `path` has counted at `now`.
     pub(crate) fn counted(&self, path: &str, now: Instant) {
         if let Some(record) = self.book().nodes.get_mut(path)
