@@ -11,7 +11,7 @@ mod end;
 
 use std::borrow::Cow;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use ractor::ActorCell;
@@ -130,7 +130,9 @@ impl Incarnation {
         // A second actor in one incarnation cannot be: a launch spawns exactly one.
         let _ = self.body.set(Body { cell, wake });
         self.run_here();
-        if self.is_over() {
+        // Either this sees that it was put down, or whoever puts it down sees the body.
+        fence(Ordering::SeqCst);
+        if self.is_over() || self.told() == Some(&ExitReason::Killed) {
             self.kill();
         } else {
             self.tree.starting(self);
@@ -290,6 +292,7 @@ impl Incarnation {
     /// Kills the process on behalf of its supervisor.
     pub(crate) fn put_down(&self) {
         let _ = self.told.set(Box::new(ExitReason::Killed));
+        fence(Ordering::SeqCst);
         self.kill();
     }
 

@@ -254,8 +254,10 @@ impl Supervisor {
                 Err(StartError::TimedOut { milliseconds })
             }),
         };
-        if outcome.is_err() {
-            // A supervisor that was killed while it started may have left children behind.
+        if outcome.is_err() && !incarnation.gone().is_raised() {
+            // On threads of its own it may come up after its time is over; and a supervisor that
+            // was killed while it started may have left children behind.
+            incarnation.put_down();
             incarnation.gone().raised().await;
         }
         self.starting = None;

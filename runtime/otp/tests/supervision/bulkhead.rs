@@ -1,13 +1,13 @@
 //! Subtrees on threads of their own: what is divided, and what is not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use otp::{
-    Actor, Bulkhead, BulkheadError, ChildSpec, Context, ExitReason, Process, Reply, RunContext,
-    RuntimeKind, StartError, Strategy, SupervisionEventKind as Kind, SupervisorSpec, Tree,
-    Watchdog,
+    Actor, Bulkhead, BulkheadError, ChildSpec, Context, ExitReason, Process, Reply, RequestError,
+    RunContext, RuntimeKind, StartError, Strategy, SupervisionEventKind as Kind, SupervisorSpec,
+    Tree, Watchdog,
 };
 use tokio::sync::oneshot;
 
@@ -252,4 +252,50 @@ impl Actor for Ids {
         reply.send(thread::current().id());
         Ok(())
     }
+}
+
+/// Says that its start has begun, and holds its thread until it may go on.
+struct Late(Option<(oneshot::Sender<()>, Holder)>);
+
+impl Process for Late {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        let (entered, holder) = self.0.take().ok_or(StartError::Ignore)?;
+        entered.send(()).unwrap();
+        holder.hold();
+        Ok(())
+    }
+
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        context.stopping().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_comes_up_behind_a_bulkhead_after_its_time_is_brought_down() {
+    let root = start(patient(Strategy::OneForOne)).await;
+    let supervisor = root.supervisor().unwrap();
+    let (holder, released) = Holder::block();
+    let (entered, was_entered) = oneshot::channel();
+    let inside = Mutex::new(Some((entered, holder)));
+    let late = ChildSpec::process("late", move || Late(inside.lock().unwrap().take()))
+        .bulkhead(Bulkhead::new("late", 1))
+        .watchdog(Watchdog::report_only())
+        .start_within(SECOND * 60);
+    let request = supervisor.start_child(late);
+    tokio::pin!(request);
+    tokio::select! {
+        answer = &mut request => panic!("{answer:?}"),
+        entered = was_entered => entered.unwrap(),
+    }
+
+    tokio::time::pause();
+    let early = tokio::time::timeout(SECOND * 120, &mut request).await;
+    drop(released);
+    let answer = request.await;
+
+    assert!(early.is_err(), "it is waited for, although its time is over: {early:?}");
+    let error = StartError::TimedOut { milliseconds: 60_000 };
+    assert_eq!(answer, Err(RequestError::StartFailed(error)));
+    assert_eq!(root.stop().await, ExitReason::Shutdown);
 }
