@@ -212,7 +212,7 @@ struct Unborn(Arc<Incarnation>);
 impl Drop for Unborn {
     fn drop(&mut self) {
         if !self.0.is_occupied() {
-            self.0.gone().raise();
+            self.0.farewell();
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use otp::{
-    Actor, Bulkhead, BulkheadError, ChildSpec, Context, ExitReason, Process, Reply, RequestError,
-    RunContext, RuntimeKind, StartError, Strategy, SupervisionEventKind as Kind, SupervisorSpec,
-    Tree, Watchdog,
+    Actor, Bulkhead, BulkheadError, ChildSpec, Clock, Context, ExitReason, Process, Reply,
+    RequestError, Root, RunContext, RuntimeKind, StartError, Strategy,
+    SupervisionEventKind as Kind, SupervisorSpec, Tree, Watchdog,
 };
 use tokio::sync::oneshot;
 
@@ -298,4 +298,34 @@ async fn what_comes_up_behind_a_bulkhead_after_its_time_is_brought_down() {
     let error = StartError::TimedOut { milliseconds: 60_000 };
     assert_eq!(answer, Err(RequestError::StartFailed(error)));
     assert_eq!(root.stop().await, ExitReason::Shutdown);
+}
+
+#[tokio::test]
+async fn a_start_that_is_given_up_before_its_first_step_leaves_no_threads_behind() {
+    for _ in 0..20 {
+        let bulkhead = Bulkhead::new("brief", 1);
+        let child = ChildSpec::process("brief", || Forever).bulkhead(bulkhead.clone());
+        let spec = patient(Strategy::OneForOne).child(child);
+
+        let mut starting = Box::pin(Root::start(spec, Clock::system()));
+        assert!(futures_util::poll!(&mut starting).is_pending());
+        drop(starting);
+
+        while bulkhead.is_open() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Never comes up.
+struct Forever;
+
+impl Process for Forever {
+    async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
+        std::future::pending().await
+    }
+
+    async fn run(&mut self, _: &RunContext) -> Result<(), ExitReason> {
+        Ok(())
+    }
 }
