@@ -147,10 +147,7 @@ async fn perform(
             guarded(run(input, system)).await.map(fresh)
         }
         (Runner::Action(run), None) => {
-            let action_id = operator::record_request(system, scope, operation, &input).await?;
-            let outcome = guarded(run(input, system)).await;
-            operator::record_outcome(system, scope, operation, action_id, &outcome).await;
-            outcome.map(fresh)
+            operator::enact(system, scope, operation, run, input).await.map(fresh)
         }
     }
 }
@@ -272,7 +269,7 @@ async fn commit(
 }
 
 /// A panic inside becomes a failure of this call, with its message in the log.
-async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
         Err(Error::failure(format!("panicked: {}", panic_message(&*panic))))
     })

@@ -49,22 +49,17 @@ impl Request {
     }
 }
 
+/// Whether nothing has been done under this key yet; then it is taken. For what has no caller to
+/// answer, so nothing but the key is remembered.
+pub(crate) async fn is_first(tx: &mut Tx<'_>, operation: &str, key: &str) -> Result<bool> {
+    let nothing = Digest::of(&[]);
+    take(tx, operation, key, &nothing).await
+}
+
 /// Takes the key, or finds what it was used for.
 pub(crate) async fn begin(tx: &mut Tx<'_>, request: &Request) -> Result<Remembered> {
-    let (org_id, now) = (tx.org_id(), tx.now());
-    let taken = sqlx::query(
-        "insert into platform.idempotency (org_id, domain, operation, key, fingerprint, created_at)
-         values ($1, current_user, $2, $3, $4, $5)
-         on conflict do nothing",
-    )
-    .bind(org_id)
-    .bind(&request.operation)
-    .bind(&request.key)
-    .bind(request.fingerprint.as_bytes().as_slice())
-    .bind(now)
-    .execute(tx.connection())
-    .await?;
-    if taken.rows_affected() == 1 {
+    let org_id = tx.org_id();
+    if take(tx, &request.operation, &request.key, &request.fingerprint).await? {
         return Ok(Remembered::Nothing);
     }
     let (fingerprint, answer): (Vec<u8>, Option<Value>) = sqlx::query_as(
@@ -86,6 +81,23 @@ pub(crate) async fn begin(tx: &mut Tx<'_>, request: &Request) -> Result<Remember
         ));
     }
     answer.map(Remembered::Answer).ok_or_else(|| Error::failure("a remembered call has no answer"))
+}
+
+async fn take(tx: &mut Tx<'_>, operation: &str, key: &str, fingerprint: &Digest) -> Result<bool> {
+    let (org_id, now) = (tx.org_id(), tx.now());
+    let taken = sqlx::query(
+        "insert into platform.idempotency (org_id, domain, operation, key, fingerprint, created_at)
+         values ($1, current_user, $2, $3, $4, $5)
+         on conflict do nothing",
+    )
+    .bind(org_id)
+    .bind(operation)
+    .bind(key)
+    .bind(fingerprint.as_bytes().as_slice())
+    .bind(now)
+    .execute(tx.connection())
+    .await?;
+    Ok(taken.rows_affected() == 1)
 }
 
 /// Remembers the answer; it commits with the effect or not at all.

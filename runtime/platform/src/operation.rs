@@ -236,12 +236,15 @@ pub struct Operation {
 
 type Answer<'a> = BoxFuture<'a, Result<Value>>;
 
+/// Runs an erased action.
+pub(crate) type RunAction = for<'a> fn(Value, &'a System) -> Answer<'a>;
+
 /// How an erased operation is run.
 #[derive(Clone, Copy)]
 pub(crate) enum Runner {
     Command(for<'a, 'b> fn(Value, &'a mut Tx<'b>) -> Answer<'a>),
     Query(for<'a, 'b> fn(Value, &'a mut Snapshot<'b>) -> Answer<'a>),
-    Action(for<'a> fn(Value, &'a System) -> Answer<'a>),
+    Action(RunAction),
 }
 
 impl Operation {

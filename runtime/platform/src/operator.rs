@@ -4,12 +4,13 @@
 //! and what operators do is recorded in the same log as everything else: who, what, why, with what
 //! result.
 
-use kernel::{DomainName, Event, EventType, Id, Scope};
+use kernel::{DomainName, Event, EventType, Id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+mod enact;
 mod kill;
 mod log;
 mod process;
@@ -17,6 +18,7 @@ mod queues;
 mod reload;
 mod tree;
 
+pub(crate) use enact::enact;
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
 pub use log::{
     ChainReport, Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain,
@@ -32,12 +34,11 @@ pub use queues::{
 pub use reload::ReloadSupervision;
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
 
-use crate::dispatch;
 use crate::domain::Domain;
-use crate::operation::{Command, Operation, Spec};
+use crate::idempotency;
+use crate::operation::{Command, Spec};
 use crate::page::Page;
 use crate::refusal::Result;
-use crate::system::System;
 use crate::tx::Tx;
 
 /// The name of the operator's domain.
@@ -70,6 +71,7 @@ pub fn domain() -> Domain {
         .command::<RecordActionFinished>()
         .emits::<ActionRequested>()
         .emits::<ActionFinished>()
+        .child("actions", enact::supervisor)
         .page(Page::new("Operator actions").feed::<ActionRequested>().feed::<ActionFinished>())
 }
 
@@ -133,7 +135,7 @@ impl Command for RecordActionRequested {
     }
 }
 
-/// Records how an action ended.
+/// Records how an action ended, once.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RecordActionFinished(ActionFinished);
 
@@ -141,46 +143,10 @@ impl Command for RecordActionFinished {
     const SPEC: Spec = Spec::internal("record_action_finished");
     type Output = ();
     async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
+        // The process that acted and the request that waited for it may both come with it.
+        if !idempotency::is_first(tx, Self::SPEC.name(), &self.0.action_id.to_string()).await? {
+            return Ok(());
+        }
         tx.append(&self.0).await.map(drop)
-    }
-}
-
-/// Records that `operation` was asked for. Without that record it must not act.
-pub(crate) async fn record_request(
-    system: &System,
-    scope: &Scope,
-    operation: &Operation,
-    input: &Value,
-) -> Result<Id<Action>> {
-    let action_id = Id::new();
-    let requested = ActionRequested {
-        action_id,
-        domain: operation.domain.to_string(),
-        operation: operation.spec.name().to_owned(),
-        input: input.clone(),
-    };
-    dispatch::run_command(system, OPERATOR, scope, RecordActionRequested(requested), None).await?;
-    Ok(action_id)
-}
-
-/// Records how it ended. The action has happened by then, so a failing record is only logged.
-pub(crate) async fn record_outcome(
-    system: &System,
-    scope: &Scope,
-    operation: &Operation,
-    action_id: Id<Action>,
-    outcome: &Result<Value>,
-) {
-    let finished = ActionFinished {
-        action_id,
-        operation: operation.spec.name().to_owned(),
-        outcome: outcome.as_ref().err().map_or("done", |error| error.kind().name()).to_owned(),
-        message: outcome.as_ref().err().map(|error| error.message().to_owned()),
-        answer: outcome.as_ref().ok().filter(|_| operation.spec.is_answer_kept()).cloned(),
-    };
-    let recorded =
-        dispatch::run_command(system, OPERATOR, scope, RecordActionFinished(finished), None).await;
-    if let Err(error) = recorded {
-        tracing::error!(%action_id, %error, "the outcome of an action could not be recorded");
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use platform::{
-    Command, Domain, DomainName, Error, Event, EventType, Kind, Query, Recorded, Result, Role,
-    Snapshot, Spec, Tx,
+    Access, Action, Command, Domain, DomainName, Error, Event, EventType, Kind, Query, Recorded,
+    Result, Role, Snapshot, Spec, System, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,12 +92,36 @@ impl Query for TakePlace {
     }
 }
 
+static ACTING: LazyLock<Notify> = LazyLock::new(Notify::new);
+static ACT_ON: LazyLock<Notify> = LazyLock::new(Notify::new);
+
+/// Act until told to stop.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct ActSlowly {
+    /// Whether it is ever told to.
+    is_endless: bool,
+}
+
+impl Action for ActSlowly {
+    const SPEC: Spec = Spec::invoke("act_slowly", "/acts").needs(Access::Operate);
+    type Output = ();
+    async fn act(self, _: &System) -> Result<()> {
+        ACTING.notify_one();
+        if self.is_endless {
+            std::future::pending::<()>().await;
+        }
+        ACT_ON.notified().await;
+        Ok(())
+    }
+}
+
 fn probe() -> Domain {
     Domain::new(PROBE)
         .command::<HitBall>()
         .command::<TellAndPanic>()
         .query::<WriteInQuery>()
         .query::<TakePlace>()
+        .action::<ActSlowly>()
         .emits::<BallHit>()
 }
 
@@ -178,5 +202,57 @@ async fn input_that_does_not_fit_names_every_field() {
     assert_eq!((missing.kind(), wrong.kind()), (Kind::Invalid, Kind::Invalid));
     assert!(missing.message().contains("ball_id"), "{missing}");
     assert_eq!(wrong.fields()[0].pointer, "/ball_id");
+    system.stop().await;
+}
+
+/// Types and outcomes of what the operator's log says.
+async fn record_of_actions(system: &TestSystem) -> Vec<(String, Option<String>)> {
+    system.settle().await;
+    sqlx::query_as(
+        "select event_type, convert_from(payload, 'utf8')::jsonb ->> 'outcome'
+         from events.domain_events where domain = 'operator' order by arrival",
+    )
+    .fetch_all(&mut system.owner().await)
+    .await
+    .expect("the owner may read")
+}
+
+const ACTION: &str = "root/domains/operator/children/actions/action#1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_and_its_record_do_not_end_with_whoever_asked() {
+    let system = testkit::start([probe()]).await;
+    let operator = system.member(ACME, Role::Operator);
+
+    let asking = operator.call("probe", "act_slowly", json!({"is_endless": false}));
+    tokio::select! {
+        answer = asking => panic!("nobody has told it to end: {answer:?}"),
+        () = ACTING.notified() => {}
+    }
+    let process = system.system().tree().process(ACTION).expect("it goes on");
+    ACT_ON.notify_one();
+    process.gone().await;
+
+    let record = record_of_actions(&system).await;
+    let finished = ("action_finished".to_owned(), Some("done".to_owned()));
+    assert_eq!(record, [("action_requested".to_owned(), None), finished]);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_is_killed_is_on_record_as_interrupted() {
+    let system = testkit::start([probe()]).await;
+    let operator = system.member(ACME, Role::Operator);
+
+    let asking = operator.refuse("probe", "act_slowly", json!({"is_endless": true}));
+    let (refused, ()) = tokio::join!(asking, async {
+        ACTING.notified().await;
+        system.system().tree().kill(ACTION).expect("it is there");
+    });
+
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    let record = record_of_actions(&system).await;
+    let finished = ("action_finished".to_owned(), Some("unavailable".to_owned()));
+    assert_eq!(record, [("action_requested".to_owned(), None), finished]);
     system.stop().await;
 }
