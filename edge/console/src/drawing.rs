@@ -172,8 +172,8 @@ fn heading(slots: &Slots, place: &Place<'_>) -> Markup {
     let class = if process.restarts == 0 { "node-count is-none" } else { "node-count" };
     let counted =
         Counter { class, name: "restarts", sign: "#sign-restart", count: process.restarts, y: 8 };
-    // About six and a half units a character at this size.
-    let room = place.width.saturating_sub(40 + counted.width()) * 2 / 13;
+    // At most about eight units a character at this size, where the fonts are wide.
+    let room = place.width.saturating_sub(40 + counted.width()) / 8;
     html! {
         text class="node-name" x="26" y="18" { (slots.text(fit(&process.id, room as usize))) }
         (counter(slots, place, &counted))

@@ -45,9 +45,9 @@ pub(crate) struct Layout<'a> {
 /// The height of a node.
 pub(crate) const NODE_HEIGHT: u32 = 42;
 /// The width of a supervisor, which has others to its right.
-const SUPERVISOR_WIDTH: u32 = 156;
+const SUPERVISOR_WIDTH: u32 = 176;
 /// The width of a worker, which has none.
-const WORKER_WIDTH: u32 = 208;
+const WORKER_WIDTH: u32 = 228;
 /// The room between two columns, where the lines run.
 const COLUMN_GAP: u32 = 20;
 /// The room between two rows.
