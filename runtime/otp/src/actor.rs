@@ -3,11 +3,12 @@
 //! An actor is a value; the adapter below runs it on ractor. Everything that may fail at the start
 //! happens in [`Actor::init`], which its supervisor awaits. A panic ends the actor, never more.
 
+mod handling;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorProcessingErr, SpawnErr};
@@ -17,12 +18,12 @@ use crate::child::{Birth, Launch};
 use crate::clock::Clock;
 use crate::exit::{ExitReason, StartError, called, caught};
 use crate::incarnation::{ExitGuard, Incarnation, Pid};
-use crate::inside::Inside;
 use crate::mailbox::{Bounded, Delivery};
 use crate::monitor::{self, Down, MonitorRef};
 use crate::sys::{observed, short_name};
 use crate::timer::Timer;
 use crate::tree::Tree;
+use handling::Outcome;
 
 /// A process with a mailbox. The value is its state.
 pub trait Actor: Sized + Send + 'static {
@@ -233,56 +234,14 @@ impl<A: Actor, F: Fn() -> A + Send + Sync + 'static> ractor::Actor for Host<A, F
         Ok(())
     }
 
-    async fn handle(
+    fn handle(
         &self,
         myself: ractor::ActorRef<Self::Msg>,
         delivery: Self::Msg,
         state: &mut State<A>,
-    ) -> Result<(), ActorProcessingErr> {
-        let message = match delivery {
-            Delivery::Message(message) => message,
-            Delivery::Queued => match state.context.myself.take() {
-                Some(message) => message,
-                None => return Ok(()),
-            },
-            Delivery::Down(down) => match called(down) {
-                Ok(Some(message)) => message,
-                Ok(None) => {
-                    state.context.incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
-                    return Ok(());
-                }
-                Err(panic) => {
-                    state.leaving = Some(ExitReason::Failed(panic));
-                    myself.stop(None);
-                    return Ok(());
-                }
-            },
-            Delivery::System => {
-                Box::pin(state.attend(&myself)).await;
-                return Ok(());
-            }
-        };
-        let State { actor, context, leaving, .. } = &mut *state;
-        let incarnation = &context.incarnation;
-        let is_observed = incarnation.inside().is_some_and(Inside::go_on);
-        let outcome = if is_observed || incarnation.is_watched() {
-            // In a box: few are looked at, and every idle actor would have room for it.
-            Box::pin(looked_at(actor, message, context, is_observed)).await
-        } else {
-            match called(|| actor.handle(message, context)) {
-                Ok(handling) => caught(handling).await,
-                Err(panic) => Err(panic),
-            }
-        };
-        incarnation.backlog().fetch_sub(1, Ordering::Relaxed);
-        let reason = match outcome {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(reason)) => reason,
-            Err(panic) => ExitReason::Failed(panic),
-        };
-        *leaving = Some(reason);
-        myself.stop(None);
-        Ok(())
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        let State { actor, context, leaving, .. } = state;
+        handling::handle(actor, context, leaving, myself, delivery)
     }
 
     async fn post_stop(
@@ -307,7 +266,7 @@ async fn looked_at<A: Actor>(
     message: A::Message,
     context: &Context<A::Message>,
     is_observed: bool,
-) -> Result<Result<(), ExitReason>, String> {
+) -> Outcome {
     let incarnation = &context.incarnation;
     let (name, handling) = called(|| (A::describe(&message), actor.handle(message, context)))?;
     let doing = if incarnation.is_watched() { name.clone() } else { Cow::default() };
@@ -315,25 +274,26 @@ async fn looked_at<A: Actor>(
     if is_observed { observed(incarnation, name, work).await } else { work.await }
 }
 
-impl<A: Actor> State<A> {
-    /// Does what is wanted by those who look inside, and while suspended nothing else but obey.
-    async fn attend(&mut self, myself: &ractor::ActorRef<Delivery<A::Message>>) {
-        let Self { actor, context, .. } = self;
-        let inside = context.incarnation.open();
-        loop {
-            inside.serve(|| actor.state());
-            if !inside.is_suspended() {
+/// Does what is wanted by those who look inside, and while suspended nothing else but obey.
+async fn attend<A: Actor>(
+    actor: &mut A,
+    context: &Context<A::Message>,
+    myself: &ractor::ActorRef<Delivery<A::Message>>,
+) {
+    let inside = context.incarnation.open();
+    loop {
+        inside.serve(|| actor.state());
+        if !inside.is_suspended() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = context.incarnation.stopping().raised() => {
+                // Told here as well: else a message might come before the stop.
+                myself.stop(None);
                 return;
             }
-            tokio::select! {
-                biased;
-                () = context.incarnation.stopping().raised() => {
-                    // Told here as well: else a message might come before the stop.
-                    myself.stop(None);
-                    return;
-                }
-                () = inside.arrived() => {}
-            }
+            () = inside.arrived() => {}
         }
     }
 }
