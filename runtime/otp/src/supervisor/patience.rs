@@ -4,7 +4,9 @@
 //! are gone at once. Setting a timer for each and taking it back would cost more than the waiting,
 //! so one timer stays set and is moved only when it goes off too early, or would too late.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -20,6 +22,10 @@ impl Patience {
             return true;
         };
         tokio::pin!(wanted);
+        // Whoever is told to stop mostly runs next on this thread, so its turn comes first.
+        if soon(wanted.as_mut()).await {
+            return true;
+        }
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(end)));
         if timer.deadline() > end {
             timer.as_mut().reset(end);
@@ -37,6 +43,23 @@ impl Patience {
             }
         }
     }
+}
+
+/// Waits for `wanted` until it is the turn of this task again; says whether it came.
+async fn soon(mut wanted: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if wanted.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        if has_waited {
+            return Poll::Ready(false);
+        }
+        has_waited = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 #[cfg(test)]
