@@ -20,7 +20,9 @@ impl Supervisor {
         let is_token = matches!(message, Message::System);
         if !is_token && self.me.inside().is_some_and(Inside::go_on) {
             let name = message.describe();
-            return observed(&self.me.clone(), name, self.take(message)).await;
+            let me = self.me.clone();
+            // In a box: few are looked at, and every message would have room for it.
+            return Box::pin(observed(&me, name, self.take(message))).await;
         }
         self.take(message).await
     }

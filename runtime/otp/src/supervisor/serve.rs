@@ -16,8 +16,8 @@ type Answer<T> = Result<T, RequestError>;
 impl Supervisor {
     pub(super) async fn serve(&mut self, request: Request) {
         match request {
-            Request::StartChild(spec, reply) => reply.send(self.start_child(*spec).await),
-            Request::StartNumbered(spec, reply) => reply.send(self.start_numbered(*spec).await),
+            Request::StartChild(spec, reply) => reply.send(self.start_child(spec).await),
+            Request::StartNumbered(spec, reply) => reply.send(self.start_numbered(spec).await),
             Request::StartInstance(argument, reply) => {
                 reply.send(self.start_instance(&argument).await);
             }
@@ -43,7 +43,7 @@ impl Supervisor {
         self.template.as_deref()
     }
 
-    async fn start_child(&mut self, spec: ChildSpec) -> Answer<Option<Pid>> {
+    async fn start_child(&mut self, spec: Box<ChildSpec>) -> Answer<Option<Pid>> {
         if self.template().is_some() {
             return Err(RequestError::SimpleOneForOne);
         }
@@ -60,11 +60,11 @@ impl Supervisor {
             return Err(RequestError::MaxChildren { limit });
         }
         let id = spec.id.clone();
-        self.start_new(spec.into(), id, None).await
+        self.start_new(Arc::from(spec), id, None).await
     }
 
     /// Starts a child under an id that no other has, made of the one it has been given.
-    async fn start_numbered(&mut self, mut spec: ChildSpec) -> Answer<Option<Pid>> {
+    async fn start_numbered(&mut self, mut spec: Box<ChildSpec>) -> Answer<Option<Pid>> {
         let name = spec.id;
         spec.id = loop {
             self.instances += 1;
