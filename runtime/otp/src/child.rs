@@ -316,12 +316,13 @@ impl ChildSpec {
         path: &Arc<str>,
         above: &Incarnation,
     ) -> Result<Surroundings, StartError> {
-        let around = above.surroundings();
-        let mut watchdog = self.watchdog.map(Arc::new).or_else(|| around.watchdog.clone());
-        let mut quarters = around.quarters.clone();
+        let mut watchdog = self.watchdog.map(Arc::new).or_else(|| above.watchdog().cloned());
+        let mut quarters = above.quarters().cloned();
         if let Some(bulkhead) = &self.bulkhead {
             let limits = **watchdog.get_or_insert_default();
-            quarters = Some(bulkhead.open(path.clone(), &above.tree, limits, quarters).await?);
+            let opening = bulkhead.open(path.clone(), &above.tree, limits, quarters);
+            // In a box: it is rare, and every start would have room for it.
+            quarters = Some(Box::pin(opening).await?);
         }
         Ok(Surroundings { quarters, watchdog, spawned_at: Some(self.spawned_at) })
     }

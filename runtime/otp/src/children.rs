@@ -50,7 +50,8 @@ pub(crate) struct Child<P> {
     pub(crate) spec: Arc<ChildSpec>,
     pub(crate) argument: Option<Arc<str>>,
     pub(crate) standing: Standing<P>,
-    pub(crate) outage: Option<Outage>,
+    /// In a box: most children are well.
+    pub(crate) outage: Option<Box<Outage>>,
     pub(crate) rounds: Rounds,
 }
 

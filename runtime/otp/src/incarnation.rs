@@ -24,7 +24,7 @@ use crate::exit::ExitReason;
 use crate::inside::{Inside, System};
 use crate::mailbox::MailboxReport;
 pub(crate) use crate::pid::Pid;
-pub(crate) use crate::signal::Signal;
+use crate::signal::{Signal, Signals};
 use crate::supervisor::Message;
 use crate::tree::Tree;
 use crate::watch::{Act, WatchId, Watches};
@@ -53,7 +53,14 @@ pub(crate) struct Surroundings {
     pub(crate) spawned_at: Option<&'static Location<'static>>,
 }
 
-/// One life of a process.
+/// What only a process behind a bulkhead or under a watchdog has.
+struct Around {
+    quarters: Option<Arc<Quarters>>,
+    watchdog: Option<Arc<Watchdog>>,
+    slice: Option<Arc<Slice>>,
+}
+
+/// One life of a process. There are many, and a few bytes more would cost the next larger block.
 pub(crate) struct Incarnation {
     pub(crate) path: Arc<str>,
     pub(crate) kind: ChildKind,
@@ -61,8 +68,8 @@ pub(crate) struct Incarnation {
     pub(crate) tree: Tree,
     seat: u64,
     parent: Option<ractor::ActorRef<Message>>,
-    surroundings: Surroundings,
-    slice: Option<Arc<Slice>>,
+    around: Option<Box<Around>>,
+    spawned_at: Option<&'static Location<'static>>,
     is_up: AtomicBool,
     is_over: AtomicBool,
     has_left: AtomicBool,
@@ -71,10 +78,9 @@ pub(crate) struct Incarnation {
     /// The tokio task that runs the process: its starter's, later its own.
     pub(crate) task: AtomicU64,
     told: OnceLock<Box<ExitReason>>,
-    stopping: Signal,
     /// In a box, as is what comes with the end: most processes live.
     death: OnceLock<Box<Death>>,
-    gone: Signal,
+    signals: Signals,
     watches: Watches,
     backlog: AtomicU64,
     inside: OnceLock<Box<Inside>>,
@@ -100,6 +106,12 @@ impl Incarnation {
         surroundings: Surroundings,
     ) -> Arc<Self> {
         let (parent, seat) = parent.map_or((None, 0), |(parent, seat)| (Some(parent), seat));
+        let Surroundings { quarters, watchdog, spawned_at } = surroundings;
+        let is_bare = quarters.is_none() && watchdog.is_none();
+        let around = (!is_bare).then(|| {
+            let slice = watchdog.as_deref().map(|limits| Arc::new(Slice::new(*limits)));
+            Box::new(Around { quarters, watchdog, slice })
+        });
         Arc::new(Self {
             path,
             kind,
@@ -107,8 +119,8 @@ impl Incarnation {
             tree,
             seat,
             parent,
-            slice: surroundings.watchdog.as_deref().map(|limits| Arc::new(Slice::new(*limits))),
-            surroundings,
+            around,
+            spawned_at,
             is_up: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
@@ -116,9 +128,8 @@ impl Incarnation {
             body: OnceLock::new(),
             task: AtomicU64::new(0),
             told: OnceLock::new(),
-            stopping: Signal::default(),
             death: OnceLock::new(),
-            gone: Signal::default(),
+            signals: Signals::default(),
             watches: Watches::default(),
             backlog: AtomicU64::new(0),
             inside: OnceLock::new(),
@@ -144,14 +155,18 @@ impl Incarnation {
         self.body.get().is_some()
     }
 
-    /// What its children live in, unless their specifications say otherwise.
-    pub(crate) const fn surroundings(&self) -> &Surroundings {
-        &self.surroundings
+    /// The bulkhead it lives behind, and so do its children unless they have their own.
+    pub(crate) fn quarters(&self) -> Option<&Arc<Quarters>> {
+        self.around.as_ref()?.quarters.as_ref()
     }
 
-    /// The bulkhead it lives behind.
-    pub(crate) const fn quarters(&self) -> Option<&Arc<Quarters>> {
-        self.surroundings.quarters.as_ref()
+    /// What its watchdog goes by, and that of its children unless they have their own.
+    pub(crate) fn watchdog(&self) -> Option<&Arc<Watchdog>> {
+        self.around.as_ref()?.watchdog.as_ref()
+    }
+
+    fn slice(&self) -> Option<&Arc<Slice>> {
+        self.around.as_ref()?.slice.as_ref()
     }
 
     /// The bulkhead that was made for it.
@@ -160,12 +175,12 @@ impl Incarnation {
     }
 
     pub(crate) const fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        self.surroundings.spawned_at
+        self.spawned_at
     }
 
     /// Whether the process has a watchdog.
-    pub(crate) const fn is_watched(&self) -> bool {
-        self.slice.is_some()
+    pub(crate) fn is_watched(&self) -> bool {
+        self.slice().is_some()
     }
 
     /// `work`, called `doing`, under the eye of the watchdog, if the process has one.
@@ -174,7 +189,7 @@ impl Incarnation {
         doing: impl Into<Cow<'static, str>>,
         work: W,
     ) -> OnWatch<'_, W> {
-        on_watch(self.slice.as_deref(), doing, work)
+        on_watch(self.slice().map(|slice| &**slice), doing, work)
     }
 
     /// What is kept for those who look inside, if anybody ever did.
@@ -245,13 +260,13 @@ impl Incarnation {
         self.told().is_some()
     }
 
-    pub(crate) fn stopping(&self) -> &Signal {
-        &self.stopping
+    pub(crate) const fn stopping(&self) -> Signal<'_> {
+        self.signals.stopping()
     }
 
     /// Raised when the process is dead and, if it was a supervisor, all below it are.
-    pub(crate) fn gone(&self) -> &Signal {
-        &self.gone
+    pub(crate) const fn gone(&self) -> Signal<'_> {
+        self.signals.gone()
     }
 
     /// Does `act` when the process dies; gives it back when it is dead.
@@ -277,7 +292,7 @@ impl Incarnation {
     pub(crate) fn tell(&self, reason: ExitReason) {
         let _ = self.told.set(Box::new(reason.clone()));
         self.tree.moved();
-        self.stopping.raise();
+        self.stopping().raise();
         let Some(Body { cell, .. }) = self.body.get() else { return };
         match self.kind {
             // Told in its mailbox, behind what is queued there, as OTP does. A message that
@@ -301,5 +316,16 @@ impl Incarnation {
         if let Some(Body { cell, .. }) = self.body.get() {
             cell.kill();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_life_fits_a_block_of_256_bytes_with_its_reference_counts() {
+        assert!(size_of::<Incarnation>() <= 256 - 2 * size_of::<usize>());
     }
 }

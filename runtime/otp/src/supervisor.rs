@@ -249,7 +249,8 @@ impl Supervisor {
         let up = child.spec.bring_up(Birth { incarnation: incarnation.clone(), cause });
         let outcome = match limit {
             None => up.await,
-            Some(limit) => timeout(limit, up).await.unwrap_or_else(|_| {
+            // In a box, as what follows: it is rare, and every start would have room for it.
+            Some(limit) => Box::pin(timeout(limit, up)).await.unwrap_or_else(|_| {
                 let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 Err(StartError::TimedOut { milliseconds })
             }),
@@ -258,7 +259,7 @@ impl Supervisor {
             // On threads of its own it may come up after its time is over; and a supervisor that
             // was killed while it started may have left children behind.
             incarnation.put_down();
-            incarnation.gone().raised().await;
+            Box::pin(incarnation.gone().raised()).await;
         }
         self.starting = None;
         let quarantines = self.spec.quarantine.is_some();
@@ -349,7 +350,7 @@ impl Supervisor {
     }
 
     fn outage(&self, seat: Seat) -> Option<Outage> {
-        self.children.get(seat)?.outage.clone()
+        self.children.get(seat)?.outage.as_deref().cloned()
     }
 }
 

@@ -34,13 +34,14 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use exit::ExitReason;
-use signal::Signal;
+use signal::Signals;
 use watch::{Act, Watches};
 
 fn main() {
-    let models: [(&str, fn()); 6] = [
+    let models: [(&str, fn()); 7] = [
         ("a_wait_ends_whenever_the_signal_is_raised", wait_ends),
         ("two_waits_end_with_one_signal", two_waits_end),
+        ("a_wait_outlasts_the_other_signal", wait_outlasts_the_other),
         ("what_was_written_before_a_signal_is_seen_after_it", signal_publishes),
         ("a_wait_that_is_given_up_disturbs_no_other", wait_is_given_up),
         ("a_watch_acts_once_or_is_given_back", watch_acts_or_is_given_back),
@@ -56,54 +57,69 @@ fn main() {
     eprintln!("{} passed, 0 failed", models.len());
 }
 
-fn raiser(signal: &Arc<Signal>) -> thread::JoinHandle<()> {
+fn raiser(signal: &Arc<Signals>) -> thread::JoinHandle<()> {
     let signal = signal.clone();
-    thread::spawn(move || signal.raise())
+    thread::spawn(move || signal.gone().raise())
 }
 
 fn wait_ends() {
-    let signal = Arc::new(Signal::default());
+    let signal = Arc::new(Signals::default());
     let raiser = raiser(&signal);
 
     // Loom says so if this never ends.
-    block_on(signal.raised());
+    block_on(signal.gone().raised());
 
-    assert!(signal.is_raised());
+    assert!(signal.gone().is_raised());
     raiser.join().expect("a raise does not panic");
 }
 
 fn two_waits_end() {
-    let signal = Arc::new(Signal::default());
+    let signal = Arc::new(Signals::default());
     let raiser = raiser(&signal);
     let other = signal.clone();
-    let waiter = thread::spawn(move || block_on(other.raised()));
+    let waiter = thread::spawn(move || block_on(other.gone().raised()));
 
-    block_on(signal.raised());
+    block_on(signal.gone().raised());
 
     waiter.join().expect("a wait does not panic");
     raiser.join().expect("a raise does not panic");
 }
 
+fn wait_outlasts_the_other() {
+    let signal = Arc::new(Signals::default());
+    let both = signal.clone();
+    let raiser = thread::spawn(move || {
+        both.stopping().raise();
+        both.gone().raise();
+    });
+
+    block_on(signal.gone().raised());
+
+    assert!(signal.gone().is_raised());
+    assert!(signal.stopping().is_raised());
+    raiser.join().expect("a raise does not panic");
+}
+
 fn signal_publishes() {
-    let (signal, written) = (Arc::new(Signal::default()), Arc::new(AtomicUsize::new(0)));
+    let (signal, written) = (Arc::new(Signals::default()), Arc::new(AtomicUsize::new(0)));
     let (raised, writer) = (signal.clone(), written.clone());
     let raiser = thread::spawn(move || {
         writer.store(7, Ordering::Relaxed);
-        raised.raise();
+        raised.gone().raise();
     });
 
-    block_on(signal.raised());
+    block_on(signal.gone().raised());
 
     assert_eq!(written.load(Ordering::Relaxed), 7);
     raiser.join().expect("a raise does not panic");
 }
 
 fn wait_is_given_up() {
-    let signal = Arc::new(Signal::default());
+    let signal = Arc::new(Signals::default());
     let raiser = raiser(&signal);
     let given_up = signal.clone();
     block_on(async move {
-        let mut wait = Box::pin(given_up.raised());
+        let mut wait = Box::pin(given_up.gone().raised());
         // Looked at once, and dropped.
         std::future::poll_fn(|context| {
             let _ = wait.as_mut().poll(context);
@@ -112,7 +128,7 @@ fn wait_is_given_up() {
         .await;
     });
 
-    block_on(signal.raised());
+    block_on(signal.gone().raised());
 
     raiser.join().expect("a raise does not panic");
 }

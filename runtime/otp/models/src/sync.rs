@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use loom::sync::atomic::Ordering;
-pub(crate) use loom::sync::atomic::{AtomicBool, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, fence};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 /// A cell that is written once; whether a thread sees that it was is up to loom.

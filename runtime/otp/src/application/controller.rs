@@ -139,7 +139,7 @@ impl Controller {
 
     /// Starts one application and waits until it is up.
     async fn start(&mut self, name: &Arc<str>) -> Result<(), ApplicationError> {
-        if self.shared.halting.is_raised() {
+        if self.shared.signals.stopping().is_raised() {
             return Err(ApplicationError::Ended);
         }
         let spec = self.shared.ledger().starting(name).map(Entry::specification)?;
@@ -160,7 +160,7 @@ impl Controller {
             Err(other) => StartError::failed(other),
         };
         self.shared.ledger().down(name, None);
-        if self.shared.halting.is_raised() {
+        if self.shared.signals.stopping().is_raised() {
             return Err(ApplicationError::Ended);
         }
         tracing::error!(application = %name, %error, "did not start");
@@ -226,7 +226,7 @@ impl Controller {
             call(name, "stop", stop, &environment).await;
         };
         let limit = async {
-            shared.halting.raised().await;
+            shared.signals.stopping().raised().await;
             let limit = shared.ledger().shutdown_timeout;
             match limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -253,7 +253,7 @@ impl Controller {
 
     /// Stops all that are up, the last started first.
     async fn halt(&mut self) {
-        self.shared.halting.raise();
+        self.shared.signals.stopping().raise();
         let started = self.shared.ledger().started();
         for name in started.into_iter().rev() {
             self.stop(&name).await;
@@ -304,7 +304,7 @@ impl Controller {
                     let ledger = self.shared.ledger();
                     let is_up = ledger.pid(&exit.name).as_ref() == Some(&exit.pid);
                     if is_up && ledger.started_as(&exit.name).ends_all_after(&exit.reason) {
-                        self.shared.halting.raise();
+                        self.shared.signals.stopping().raise();
                     }
                     late.push(exit);
                 }
@@ -362,7 +362,7 @@ fn until(shared: Arc<Shared>, spec: ChildSpec) -> ChildSpec {
             tokio::select! {
                 biased;
                 outcome = up => outcome,
-                () = shared.halting.raised() => {
+                () = shared.signals.stopping().raised() => {
                     Err(StartError::failed("all applications are to be stopped"))
                 }
             }

@@ -13,8 +13,8 @@ use super::{Application, Environment};
 use crate::clock::Clock;
 use crate::config::{Known, Tuning};
 use crate::exit::ExitReason;
-use crate::incarnation::Signal;
 use crate::root::Root;
+use crate::signal::Signals;
 use crate::tree::Tree;
 
 /// How all applications came to be stopped.
@@ -52,7 +52,7 @@ pub struct Applications {
 pub(super) struct Shared {
     ledger: Mutex<Ledger>,
     /// Raised when all are to be stopped.
-    pub(super) halting: Signal,
+    pub(super) signals: Signals,
     pub(super) ended: watch::Sender<Option<Ended>>,
 }
 
@@ -85,7 +85,7 @@ impl Applications {
         let (requests, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             ledger: Mutex::default(),
-            halting: Signal::default(),
+            signals: Signals::default(),
             ended: watch::Sender::new(None),
         });
         tokio::spawn(Controller::run(shared.clone(), tree.clone(), inbox));
@@ -151,7 +151,7 @@ impl Applications {
     /// Stops all applications, one after another in the reverse of the order they were started in,
     /// and then the controller; says how they came to be stopped.
     pub async fn stop_all(&self) -> Ended {
-        self.shared.halting.raise();
+        self.shared.signals.stopping().raise();
         // A controller that has ended needs no request.
         let _ = self.requests.send(Request::StopAll);
         self.ended().await

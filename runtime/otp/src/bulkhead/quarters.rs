@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use super::{Bulkhead, BulkheadError, lock};
 use crate::child::{Birth, Launch};
 use crate::exit::StartError;
-use crate::incarnation::{Incarnation, Signal};
+use crate::incarnation::Incarnation;
+use crate::signal::Signals;
 use crate::tree::Tree;
 use crate::watchdog::Watchdog;
 
@@ -44,7 +45,7 @@ pub(crate) struct Quarters {
     is_closing: AtomicBool,
     is_condemned: AtomicBool,
     reason: OnceLock<String>,
-    abandoned: Signal,
+    signals: Signals,
 }
 
 impl Quarters {
@@ -65,7 +66,7 @@ impl Quarters {
             is_closing: AtomicBool::new(false),
             is_condemned: AtomicBool::new(false),
             reason: OnceLock::new(),
-            abandoned: Signal::default(),
+            signals: Signals::default(),
         }
     }
 
@@ -96,7 +97,7 @@ impl Quarters {
                 outcome = &mut task.0 => outcome.unwrap_or_else(|error| {
                     Err(StartError::failed(format!("its threads ended: {error}")))
                 }),
-                () = quarters.abandoned.raised() => Err(StartError::failed(quarters.reason())),
+                () = quarters.signals.gone().raised() => Err(StartError::failed(quarters.reason())),
             }
         })
     }
@@ -116,7 +117,7 @@ impl Quarters {
 
     /// Waits until they are given up.
     pub(super) async fn abandoned(&self) {
-        self.abandoned.raised().await;
+        self.signals.gone().raised().await;
     }
 
     /// Whether new processes here, or behind a bulkhead within, are born dead.
@@ -149,7 +150,7 @@ impl Quarters {
             let _ = rustix::process::setpriority_process(Some(*thread), NICEST);
         }
         self.end();
-        self.abandoned.raise();
+        self.signals.gone().raise();
     }
 
     fn leave_bulkhead(self: &Arc<Self>) {

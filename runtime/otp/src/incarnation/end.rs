@@ -65,7 +65,7 @@ impl Incarnation {
 
     /// Nothing is waited for of a process that was given up.
     pub(crate) fn vanish(&self) {
-        self.gone.raise();
+        self.gone().raise();
     }
 
     /// Tells the parent, at last and once, that nothing is left of the process.
@@ -76,7 +76,7 @@ impl Incarnation {
         if let Some(quarters) = self.own_quarters() {
             quarters.close();
         }
-        self.gone.raise();
+        self.gone().raise();
         // A supervisor that told its child to stop waits for `gone` and needs no message.
         if let Some(parent) = &self.parent
             && self.is_up()
@@ -101,7 +101,7 @@ pub(crate) struct ExitGuard {
 impl ExitGuard {
     pub(crate) fn new(incarnation: Arc<Incarnation>) -> Self {
         let mut listed = None;
-        if let Some(slice) = &incarnation.slice {
+        if let Some(slice) = incarnation.slice() {
             listed = incarnation.tree.keeper().enlist(slice, &incarnation);
             if listed.is_none() {
                 // Born behind a bulkhead that was given up meanwhile; nobody waits for it.

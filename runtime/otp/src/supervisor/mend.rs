@@ -25,7 +25,8 @@ impl Supervisor {
         let Some(death) = incarnation.death().filter(|_| is_current) else {
             return Flow::Continue;
         };
-        child.outage = Some(Outage { cause: death.sequence, since: death.at, touched: Vec::new() });
+        let outage = Outage { cause: death.sequence, since: death.at, touched: Vec::new() };
+        child.outage = Some(Box::new(outage));
         let significant = child.spec.significant;
         let restarts = child.spec.restart.applies_to(&death.reason);
         if death.gave_up && self.quarantines(seat) {
@@ -120,7 +121,7 @@ impl Supervisor {
         };
         let mut outage = outage.clone();
         outage.touched.retain(|path| *path != child.path);
-        child.outage = Some(outage);
+        child.outage = Some(Box::new(outage));
         if self.quarantines(member) {
             self.quarantine(member);
             return;

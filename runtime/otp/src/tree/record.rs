@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +26,7 @@ pub(super) struct Record {
     pub(super) significant: bool,
     pub(super) label: Arc<str>,
     /// How many threads of its own it has.
-    pub(super) threads: Option<usize>,
+    pub(super) threads: Option<NonZeroUsize>,
     pub(super) supervises: Option<Box<(Strategy, Intensity, Window)>>,
     pub(super) status: Status,
     pub(super) incarnation: u64,
@@ -72,7 +73,7 @@ impl Record {
         self.shutdown = spec.shutdown;
         self.significant = spec.significant;
         self.label = spec.label.clone();
-        self.threads = spec.bulkhead.as_ref().map(Bulkhead::threads);
+        self.threads = spec.bulkhead.as_ref().map(Bulkhead::threads).and_then(NonZeroUsize::new);
     }
 
     pub(super) fn draw(&self, nodes: &HashMap<Arc<str>, Box<Self>>) -> Node {
@@ -103,7 +104,7 @@ impl Record {
             label: self.label.to_string(),
             quarantined_until: self.quarantined_until,
             runtime: self.threads.map(|_| RuntimeKind::Dedicated),
-            threads: self.threads,
+            threads: self.threads.map(NonZeroUsize::get),
             children: self
                 .children
                 .values()
