@@ -285,8 +285,9 @@ async fn act(
         Err(problem) => {
             let visit = Visit { url, ..visit };
             let notice = Some(Notice::Refused(problem));
+            let status = refused(&visit);
             let page = render(&console, visit, Kind::Tree, notice).await;
-            (StatusCode::UNPROCESSABLE_ENTITY, page).into_response()
+            (status, page).into_response()
         }
     }
 }
@@ -304,7 +305,16 @@ async fn turn_queue(State(console): State<Console>, visit: Visit, form: String) 
     };
     match queues_page::turn(&console.system, &visit.token, operation, &queue).await {
         Ok(()) => Redirect::to("/queues").into_response(),
-        Err(problem) => (StatusCode::UNPROCESSABLE_ENTITY, problem).into_response(),
+        Err(problem) => (refused(&visit), problem).into_response(),
+    }
+}
+
+/// The status of a refused form: for the form, or for who sent it.
+fn refused(visit: &Visit) -> StatusCode {
+    if visit.allows(Access::Operate) {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::FORBIDDEN
     }
 }
 

@@ -149,12 +149,15 @@ async fn who_is_no_operator_sees_no_tree_and_kills_nothing() {
     let (answer, page) = browser.get("/").await;
     let form = format!("_csrf_token={csrf}&path={IDLE}&reason=a+drill");
     let (killed, _) = browser.post("/kill", form).await;
+    let form = format!("_csrf_token={csrf}&queue=operator&turn=pause");
+    let (turned, _) = browser.post("/queue", form).await;
     let (events, _) = browser.get("/events").await;
 
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(page.contains("This page is for operators"));
     assert!(!page.contains("root/edge/idle"));
-    assert_eq!(killed.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(killed.status(), StatusCode::FORBIDDEN);
+    assert_eq!(turned.status(), StatusCode::FORBIDDEN);
     assert_eq!(events.status(), StatusCode::OK);
     assert_eq!(browser.restarts(), 0);
 }
