@@ -3,7 +3,7 @@
 //! The doc comments here are that help.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -95,6 +95,7 @@ pub struct ServeOptions {
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
+        value_parser = address,
         env = "FINNEST_LISTEN",
         hide_env_values = true,
         default_value = "127.0.0.1:4000"
@@ -171,6 +172,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where to listen, by number or by name. A name that stands for several addresses stands for its
+/// first of version 4, as `localhost` does where it means both.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = match text.to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            return Err(format!(
+                "{error}; an address or name of this machine and a port are expected, as in \
+                 127.0.0.1:4000 or localhost:4000"
+            ));
+        }
+    };
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
+    first.copied().ok_or_else(|| format!("no address is known by the name {text}"))
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could refuse")]
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::from(text))
@@ -190,5 +207,30 @@ impl Server {
     pub(crate) fn without_empty(mut self) -> Self {
         self.token = self.token.filter(|token| !token.expose().is_empty());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_listen_may_be_said_by_name() {
+        for (text, expected) in [
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:4000", "[::1]:4000"),
+            ("localhost:4000", "127.0.0.1:4000"),
+        ] {
+            assert_eq!(address(text).map(|address| address.to_string()), Ok(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_to_listen_is_refused_with_an_example() {
+        for text in ["4000", "localhost", "127.0.0.1:http", ""] {
+            let refused = address(text).expect_err(text);
+
+            assert!(refused.ends_with("as in 127.0.0.1:4000 or localhost:4000"), "{refused}");
+        }
     }
 }
