@@ -93,6 +93,14 @@ fn remarks(node: &ProcessNode, now: Timestamp) -> String {
         let within = span(Duration::from_millis(within));
         remarks.push(format!("{used} of {max} restarts used within {within}"));
     }
+    match (node.runtime.as_deref(), node.threads) {
+        (None, _) => {}
+        (Some("dedicated"), Some(1)) => remarks.push("on a thread of its own".to_owned()),
+        (Some("dedicated"), Some(threads)) => {
+            remarks.push(format!("on {} threads of its own", count(threads.into())));
+        }
+        (Some(other), _) => remarks.push(format!("runtime {}", harmless(other))),
+    }
     remarks.join("; ")
 }
 
@@ -341,6 +349,17 @@ pub(crate) mod tests {
     #[test]
     fn a_phone_still_shows_what_runs() {
         insta::assert_snapshot!(text(Some(44)));
+    }
+
+    #[test]
+    fn a_domain_on_threads_of_its_own_says_so() {
+        let dedicated = json!({"runtime": "dedicated", "threads": 2});
+        let domain = process("payroll", "running", &dedicated, &[]);
+        let domain: ProcessNode = serde_json::from_value(domain).expect("a process");
+
+        let drawn = drawing(&domain, now(), None, false).join("\n");
+
+        assert!(drawn.contains("on 2 threads of its own"), "{drawn}");
     }
 
     #[test]

@@ -59,6 +59,12 @@ pub struct ProcessNode {
     /// When a quarantined subtree is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined_until: Option<Timestamp>,
+    /// `dedicated` when it and all below it run on threads of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// How many threads of its own it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Its children, in the order they start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<ProcessNode>,
