@@ -38,7 +38,7 @@ impl Tree {
         nodes: Vec<Node>,
         kill: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) {
-        let graft = Graft { nodes, kill: Arc::new(kill) };
+        let graft = Box::new(Graft { nodes, kill: Arc::new(kill) });
         self.change(path, |record| record.graft = Some(graft));
     }
 
@@ -56,7 +56,7 @@ impl Tree {
             if let Some(graft) = graft {
                 let nodes = graft.nodes.iter().flat_map(Node::walk);
                 let node = nodes.into_iter().find(|node| node.path == path)?;
-                return Some((node.clone(), graft.clone()));
+                return Some((node.clone(), Graft::clone(graft)));
             }
             above = parent;
         }

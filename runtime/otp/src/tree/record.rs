@@ -36,8 +36,8 @@ pub(super) struct Record {
     pub(super) quarantined_until: Option<DateTime<Utc>>,
     /// By seat, which is start order.
     pub(super) children: BTreeMap<u64, Arc<str>>,
-    /// What runs elsewhere and is shown here.
-    pub(super) graft: Option<Graft>,
+    /// What runs elsewhere and is shown here. In a box: few have any.
+    pub(super) graft: Option<Box<Graft>>,
     pub(super) live: Option<Arc<Incarnation>>,
     /// An `ActorRef` of the type that the process understands.
     pub(super) reference: Option<Box<dyn Any + Send + Sync>>,
