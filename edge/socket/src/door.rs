@@ -17,7 +17,9 @@ use crate::socket::{Client, serve};
 use crate::sockets::Sockets;
 
 /// The largest message of a client, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest message that is read to its end, to be refused in words; a larger one is cut off.
+const READ_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 /// The read buffer of a connection. The usual 128 KiB are filled with zeros and so cost real
 /// memory, twenty times as much as all the rest of an idle connection.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -54,8 +56,8 @@ async fn connect(
     let client = Arc::new(Client { system: door.system, identity });
     upgrade
         .protocols([PROTOCOL])
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(READ_BYTES_MAX)
+        .max_frame_size(READ_BYTES_MAX)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)

@@ -31,4 +31,4 @@ mod sockets;
 mod wire;
 
 pub use door::router;
-pub use sockets::Sockets;
+pub use sockets::{Patience, Sockets};

@@ -7,7 +7,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
@@ -18,15 +17,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::channel::{self, Granted};
 use crate::channels::{Channels, Instance, Join, Request, Step};
+use crate::door::MESSAGE_BYTES_MAX;
 use crate::feed::{Feed, Told};
 use crate::frame::{Incoming, Outgoing, Status};
-use crate::sockets::Open;
+use crate::sockets::{Open, Patience};
 use crate::wire::{Goodbye, SlowConsumer, Wire};
 
-/// How long a client may say nothing; it sends a heartbeat every 30 seconds.
-const IDLE_FOR_MAX: Duration = Duration::from_mins(1);
-/// How often idle and stuck connections are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The most requests that wait for their turn in one connection; beyond that it is not read.
 const WAITING_EASY: usize = 64;
 
@@ -60,6 +56,7 @@ struct Socket {
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     feeds: FuturesUnordered<Abortable<BoxFuture<'static, Heard>>>,
     heard_at: Instant,
+    patience: Patience,
 }
 
 /// Serves one connection until it ends.
@@ -72,6 +69,7 @@ pub(crate) async fn serve(socket: WebSocket, client: Arc<Client>, mut open: Open
         calls: FuturesUnordered::new(),
         feeds: FuturesUnordered::new(),
         heard_at: Instant::now(),
+        patience: open.patience(),
     };
     let goodbye = socket.run(&mut open).await;
     let Socket { wire, .. } = socket;
@@ -84,7 +82,7 @@ pub(crate) async fn serve(socket: WebSocket, client: Arc<Client>, mut open: Open
 impl Socket {
     /// Until the client goes (`None`), or has to.
     async fn run(&mut self, open: &mut Open) -> Option<Goodbye> {
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(self.patience.look_every());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_room = self.wire.has_room();
@@ -93,7 +91,7 @@ impl Socket {
             let outcome = tokio::select! {
                 message = self.wire.next(reads) => {
                     self.heard_at = Instant::now();
-                    self.receive(&message?)
+                    message?.and_then(|message| self.receive(&message))
                 }
                 (join, decided) = joined(&mut self.joining) => {
                     self.joining = None;
@@ -120,10 +118,10 @@ impl Socket {
     }
 
     fn look(&self) -> Result<(), Goodbye> {
-        if self.wire.is_stuck() {
+        if self.wire.is_stuck(self.patience.unread) {
             return Err(Goodbye::SlowConsumer);
         }
-        if self.heard_at.elapsed() > IDLE_FOR_MAX {
+        if self.heard_at.elapsed() > self.patience.silent {
             return Err(Goodbye::Idle);
         }
         Ok(())
@@ -131,6 +129,12 @@ impl Socket {
 
     fn receive(&mut self, message: &Message) -> Result<(), Goodbye> {
         let frame = match message {
+            // A larger one is read to its end nevertheless, or else the client would write on into a
+            // closed connection and not come to read why.
+            Message::Text(text) if text.len() > MESSAGE_BYTES_MAX => return Err(Goodbye::TooLarge),
+            Message::Binary(bytes) if bytes.len() > MESSAGE_BYTES_MAX => {
+                return Err(Goodbye::TooLarge);
+            }
             Message::Text(text) => Incoming::parse_text(text),
             Message::Binary(bytes) => Incoming::parse_binary(bytes),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),

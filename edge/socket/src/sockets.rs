@@ -14,6 +14,32 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Sockets {
     inner: Arc<Inner>,
+    patience: Patience,
+}
+
+/// Idle and stuck connections are looked for at least this often.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client is waited for before its connection is closed.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// While it says nothing; it sends a heartbeat every 30 seconds.
+    pub silent: Duration,
+    /// While it reads nothing at all although something waits for it.
+    pub unread: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { silent: Duration::from_mins(1), unread: Duration::from_secs(10) }
+    }
+}
+
+impl Patience {
+    /// How often idle and stuck connections are looked for.
+    pub(crate) fn look_every(self) -> Duration {
+        (self.silent.min(self.unread) / 6).clamp(Duration::from_millis(10), LOOK_EVERY_MAX)
+    }
 }
 
 #[derive(Debug)]
@@ -25,7 +51,7 @@ struct Inner {
 impl Default for Sockets {
     fn default() -> Self {
         let inner = Inner { open: watch::Sender::new(0), draining: watch::Sender::new(false) };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), patience: Patience::default() }
     }
 }
 
@@ -34,6 +60,13 @@ impl Sockets {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with this patience for whoever connects through it.
+    #[must_use]
+    pub const fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The process that tells the open connections to go when the tree stops.
@@ -68,6 +101,10 @@ pub(crate) struct Open {
 }
 
 impl Open {
+    pub(crate) const fn patience(&self) -> Patience {
+        self.sockets.patience
+    }
+
     /// Waits until the server stops.
     pub(crate) async fn draining(&mut self) {
         // The sender lives as long as `sockets`, so an error cannot occur; waiting for ever would

@@ -21,8 +21,6 @@ pub(crate) const QUEUE_MESSAGES_MAX: usize = 256;
 pub(crate) const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Above this many waiting messages nothing more is fetched that can wait where it is.
 const QUEUE_MESSAGES_EASY: usize = 64;
-/// How long a client may take to read nothing at all while something waits for it.
-pub(crate) const STUCK_FOR_MAX: Duration = Duration::from_secs(10);
 /// How long the other side has to answer a close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -38,6 +36,10 @@ pub(crate) enum Goodbye {
     Idle,
     /// What it sent is no frame.
     BadFrame,
+    /// What it sent as text is not UTF-8.
+    BadText,
+    /// What it sent is larger than a message may be.
+    TooLarge,
     /// It does not read; it may come back and resume.
     SlowConsumer,
     /// The server stops; another one, or the same, will be there.
@@ -50,9 +52,24 @@ impl Goodbye {
         match self {
             Self::Idle => (1001, "idle"),
             Self::BadFrame => (1007, "a frame is [join_ref, ref, topic, event, payload]"),
+            Self::BadText => (1007, "text is UTF-8"),
+            Self::TooLarge => (1009, "a message has at most 1 MiB"),
             Self::SlowConsumer => (4008, "slow consumer"),
             Self::Restart => (1012, "the server restarts"),
         }
+    }
+}
+
+/// Why `error`, which reading ended with, is to be told to the client; `None` when the connection is
+/// broken. The types behind it are of a crate that axum does not show, so their words must do.
+fn unreadable(error: &axum::Error) -> Option<Goodbye> {
+    let said = error.to_string();
+    if said.starts_with("Space limit exceeded") {
+        Some(Goodbye::TooLarge)
+    } else if said.starts_with("UTF-8 encoding error") {
+        Some(Goodbye::BadText)
+    } else {
+        None
     }
 }
 
@@ -85,17 +102,17 @@ impl Wire {
         self.queue.len() < QUEUE_MESSAGES_EASY && self.queued_bytes < QUEUE_BYTES_MAX / 4
     }
 
-    /// Whether the client has read nothing for too long although something waits for it.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck_since.is_some_and(|since| since.elapsed() > STUCK_FOR_MAX)
+    /// Whether the client has read nothing for that long although something waits for it.
+    pub(crate) fn is_stuck(&self, for_max: Duration) -> bool {
+        self.stuck_since.is_some_and(|since| since.elapsed() > for_max)
     }
 
     /// Writes what is queued, and reads the next message when `reads`. `None` when the connection
-    /// is over.
+    /// is over, and a goodbye when what the client sent cannot be read.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn next(&mut self, reads: bool) -> Option<Message> {
+    pub(crate) async fn next(&mut self, reads: bool) -> Option<Result<Message, Goodbye>> {
         poll_fn(|cx| {
             if self.poll_write(cx).is_err() {
                 return Poll::Ready(None);
@@ -104,8 +121,9 @@ impl Wire {
                 return Poll::Pending;
             }
             match Pin::new(&mut self.socket).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => Poll::Ready(Some(message)),
-                Poll::Ready(Some(Err(_)) | None) => Poll::Ready(None),
+                Poll::Ready(Some(Ok(message))) => Poll::Ready(Some(Ok(message))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(unreadable(&error).map(Err)),
+                Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -150,7 +168,11 @@ impl Wire {
             self.queue.clear();
         }
         self.queue.push_back(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
-        let agreed = async { while self.next(true).await.is_some() {} };
+        let agreed = async {
+            while self.next(true).await.is_some() {}
+            // After what could not be read nothing more is, and the word may still be unwritten.
+            poll_fn(|cx| Pin::new(&mut self.socket).poll_flush(cx)).await
+        };
         let _ = tokio::time::timeout(CLOSE_WITHIN, agreed).await;
     }
 }

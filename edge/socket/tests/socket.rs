@@ -10,15 +10,19 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use platform::otp::{ChildSpec, Clock};
 use platform::{Role, System};
 use serde_json::{Value, json};
-use socket::Sockets;
+use socket::{Patience, Sockets};
 use testkit::{ACME, GLOBEX, TestSystem};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+const MIB: usize = 1024 * 1024;
 /// How long anything may take before a test has failed.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -31,10 +35,14 @@ struct Edge {
 
 impl Edge {
     async fn start() -> Self {
+        Self::start_with(Patience::default()).await
+    }
+
+    async fn start_with(patience: Patience) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let address = listener.local_addr().expect("it is bound");
-        let sockets = Sockets::new();
+        let sockets = Sockets::new().patience(patience);
         let served = sockets.clone();
         let edge = move |system: &System| {
             let router = socket::router(system.clone(), &served);
@@ -407,6 +415,79 @@ async fn something_else_than_a_frame_ends_that_connection_alone() {
     }
     bystander.send(json!([null, "7", "phoenix", "heartbeat", {}])).await;
     assert_eq!(bystander.frame().await[1], "7");
+    edge.system.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_in_words() {
+    let edge = Edge::start().await;
+    for large in [Message::text("x".repeat(MIB + 1)), Message::binary(vec![0; 2 * MIB])] {
+        let mut client = edge.connect(Role::Staff).await;
+        client.stream.send(large).await.expect("the server reads");
+
+        let closed = client.closed().await.expect("it says why");
+
+        assert_eq!(u16::from(closed.code), 1009, "{closed}");
+    }
+    edge.system.stop().await;
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_is_refused_in_words() {
+    let edge = Edge::start().await;
+    let mut client = edge.connect(Role::Staff).await;
+
+    let text = OpCode::Data(Data::Text);
+    let broken = Frame::message(vec![b'[', 0xff, b']'], text, true);
+    client.stream.send(Message::Frame(broken)).await.expect("the server reads");
+    let closed = client.closed().await.expect("it says why");
+
+    assert_eq!((u16::from(closed.code), &*closed.reason), (1007, "text is UTF-8"));
+    edge.system.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_too_large_to_be_read_is_cut_with_a_word() {
+    let edge = Edge::start().await;
+    let mut client = edge.connect(Role::Staff).await;
+
+    // The beginning of a frame of 5 MiB, and nothing of it.
+    let mut header = vec![0x82, 0xff];
+    header.extend(u64::try_from(5 * MIB).expect("it is small").to_be_bytes());
+    header.extend([0; 4]);
+    client.stream.get_mut().write_all(&header).await.expect("the server reads");
+    let closed = client.closed().await.expect("it says why");
+
+    assert_eq!(u16::from(closed.code), 1009);
+    edge.system.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed() {
+    let silent = Duration::from_millis(300);
+    let edge = Edge::start_with(Patience { silent, ..Patience::default() }).await;
+    let mut client = edge.connect(Role::Staff).await;
+
+    let closed = client.closed().await.expect("it says why");
+
+    assert_eq!((u16::from(closed.code), &*closed.reason), (1001, "idle"));
+    edge.system.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off_as_a_slow_consumer() {
+    let unread = Duration::from_millis(300);
+    let edge = Edge::start_with(Patience { unread, ..Patience::default() }).await;
+    let mut client = edge.connect(Role::Staff).await;
+
+    // Each is answered with its reference. Once all buffers are full the server reads no more
+    // either, until it has said goodbye.
+    for _ in 0..64 {
+        client.send(json!([null, "r".repeat(MIB / 2), "phoenix", "heartbeat", {}])).await;
+    }
+    let closed = client.closed().await.expect("it says why");
+
+    assert_eq!((u16::from(closed.code), &*closed.reason), (4008, "slow consumer"));
     edge.system.stop().await;
 }
 
