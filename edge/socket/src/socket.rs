@@ -129,8 +129,8 @@ impl Socket {
 
     fn receive(&mut self, message: &Message) -> Result<(), Goodbye> {
         let frame = match message {
-            // A larger one is read to its end nevertheless, or else the client would write on into a
-            // closed connection and not come to read why.
+            // A larger one is read to its end nevertheless, or else the client would write on into
+            // a closed connection and not come to read why.
             Message::Text(text) if text.len() > MESSAGE_BYTES_MAX => return Err(Goodbye::TooLarge),
             Message::Binary(bytes) if bytes.len() > MESSAGE_BYTES_MAX => {
                 return Err(Goodbye::TooLarge);

@@ -60,8 +60,8 @@ impl Goodbye {
     }
 }
 
-/// Why `error`, which reading ended with, is to be told to the client; `None` when the connection is
-/// broken. The types behind it are of a crate that axum does not show, so their words must do.
+/// Why `error`, which reading ended with, is to be told to the client; `None` when the connection
+/// is broken. The types behind it are of a crate that axum does not show, so their words must do.
 fn unreadable(error: &axum::Error) -> Option<Goodbye> {
     let said = error.to_string();
     if said.starts_with("Space limit exceeded") {

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use crate::refusal::{Reason, Refusal};
 
-/// Trims `text` and refuses it unless it then has as many characters as `length` allows, something of
-/// it can be seen, and nothing in it turns what stands beside it around. `pointer` names its field,
-/// for example `/title`.
+/// Trims `text` and refuses it unless it then has as many characters as `length` allows, something
+/// of it can be seen, and nothing in it turns what stands beside it around. `pointer` names its
+/// field, for example `/title`.
 ///
 /// # Errors
 /// [`BadText`] with the field and what would be allowed.
