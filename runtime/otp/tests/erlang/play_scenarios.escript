@@ -22,12 +22,24 @@
 
 main([File]) ->
     logger:set_primary_config(level, none),
+    load_everything(),
     {ok, Input} = file:read_file(File),
     Lines = binary:split(Input, <<"\n">>, [global, trim_all]),
     lists:foreach(fun(Line) -> print(decode(Line)) end, Lines),
     halt(0);
 main(_) ->
     complain("usage: play_scenarios.escript SCENARIOS.jsonl", []).
+
+%% A process that needs a module for the first time waits for it with an empty mailbox, and so looks
+%% idle in the middle of its exit. On a busy machine that took long enough to be believed.
+load_everything() ->
+    Modules = lists:append([
+        begin
+            {ok, Names} = application:get_key(Application, modules),
+            Names
+        end || Application <- [kernel, stdlib]
+    ]),
+    code:ensure_modules_loaded(Modules).
 
 print(Scenario) ->
     Name = maps:get(<<"name">>, Scenario, <<"?">>),
