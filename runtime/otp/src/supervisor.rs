@@ -262,6 +262,17 @@ impl Supervisor {
             Box::pin(incarnation.gone().raised()).await;
         }
         self.starting = None;
+        self.started(seat, incarnation, outcome, cause)
+    }
+
+    /// Notes how a start has ended.
+    fn started(
+        &mut self,
+        seat: Seat,
+        incarnation: Arc<Incarnation>,
+        outcome: Result<(), StartError>,
+        cause: Option<u64>,
+    ) -> Result<Option<Arc<Incarnation>>, StartError> {
         let quarantines = self.spec.quarantine.is_some();
         let Some(child) = self.children.get_mut(seat) else {
             return Ok(None);
@@ -276,7 +287,7 @@ impl Supervisor {
                 Ok(Some(incarnation))
             }
             Err(error) => {
-                self.tree().start_failed(&path, &error, cause);
+                self.tree().start_failed(&incarnation.path, &error, cause);
                 if error == StartError::Ignore {
                     self.retire(seat);
                     return Ok(None);

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use kernel::{DomainName, JobId, Role, Scope};
 use serde_json::Value;
 use sqlx::{Postgres, Transaction};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::form;
 use crate::idempotency::{self, Remembered};
@@ -41,15 +41,7 @@ pub(crate) async fn call(
     input: Value,
     key: Option<&str>,
 ) -> Result<Answer> {
-    let operation =
-        system.catalog().operation(domain, name).ok_or_else(|| unknown(domain, name))?;
-    let span = tracing::info_span!(
-        "operation",
-        domain,
-        operation = name,
-        org_id = %scope.org_id,
-        correlation_id = %scope.correlation_id,
-    );
+    let (operation, span) = found(system, scope, domain, name)?;
     let began = Instant::now();
     let result = answer(system, scope, operation, input, key).instrument(span.clone()).await;
     system.telemetry().operation(
@@ -73,6 +65,17 @@ pub(crate) async fn relayed(
     input: Value,
     key: Option<&str>,
 ) -> Result<Answer> {
+    let (operation, span) = found(system, scope, domain, name)?;
+    answer(system, scope, operation, input, key).instrument(span).await
+}
+
+/// The operation of that name, and the span in which it answers.
+fn found<'a>(
+    system: &'a System,
+    scope: &Scope,
+    domain: &str,
+    name: &str,
+) -> Result<(&'a Operation, Span)> {
     let operation =
         system.catalog().operation(domain, name).ok_or_else(|| unknown(domain, name))?;
     let span = tracing::info_span!(
@@ -82,7 +85,7 @@ pub(crate) async fn relayed(
         org_id = %scope.org_id,
         correlation_id = %scope.correlation_id,
     );
-    answer(system, scope, operation, input, key).instrument(span).await
+    Ok((operation, span))
 }
 
 async fn answer(
@@ -104,7 +107,7 @@ async fn answer(
     let Some(home) = system.homes().of(operation.domain) else {
         return perform(system, scope, operation, input, key).await;
     };
-    let (scope, key, span) = (scope.clone(), key.map(str::to_owned), tracing::Span::current());
+    let (scope, key, span) = (scope.clone(), key.map(str::to_owned), Span::current());
     let (domain, name) = (operation.domain, operation.spec.name());
     home.answer(system, name, move |system| {
         async move {
