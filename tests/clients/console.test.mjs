@@ -119,6 +119,18 @@ test("a click kills a process and its restart shows within a second, without rel
   assert.deepEqual(kept, { page: true, node: true, namespace: true });
 });
 
+test("a selected process shows its state, and a supervisor none beside its drawing", async () => {
+  await open();
+  const guard = "root/domains/onboard/children/budget_guard";
+  await node(guard).click();
+  await page.locator("#detail .payload", { hasText: "breakers" }).waitFor();
+
+  await node("root/domains/onboard/children").click();
+  await page.locator("#detail-title", { hasText: "children" }).waitFor();
+
+  assert.equal(await page.locator("#detail .payload").count(), 0);
+});
+
 test("the kill is in the event log, with its reason", async () => {
   await open();
   const path = await victim();

@@ -132,10 +132,11 @@ impl Watching {
         store::read::of_topic(&mut reading, &topic, self.kills_until, ACTIONS_MAX).await
     }
 
-    /// Looks at the state of the selected process.
+    /// Looks at the state of the selected process. What a supervisor would tell is drawn already.
     async fn look_inside(&mut self) {
-        let selected = self.selected.as_deref();
-        let Some(pid) = selected.and_then(|path| self.system.tree().pid(path)) else {
+        let tree = self.system.tree();
+        let worker = self.selected.as_deref().filter(|path| tree.supervisor(path).is_none());
+        let Some(pid) = worker.and_then(|path| tree.pid(path)) else {
             self.state = None;
             return;
         };
