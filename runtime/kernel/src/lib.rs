@@ -8,6 +8,7 @@
 mod canonical;
 mod event;
 mod id;
+pub mod merkle;
 #[cfg(feature = "postgres")]
 mod outage;
 mod period;
