@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", ALL),
     ("testkit", &["kernel", "otp", "store", "jobs", "bus", "platform"]),
     ("tests", ALL),
+    ("faults", ALL),
     ("benches", ALL),
 ];
 

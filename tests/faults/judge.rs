@@ -1,0 +1,268 @@
+//! The judge: compares what the writers were promised with what is there.
+//!
+//! **Invariant:** it reads tables as a superuser and decides here; only the chain of hashes is
+//! left to the log's own verification.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::Row;
+use store::Log;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+use crate::writers::Promises;
+
+/// How long the log may take until everything is sealed and delivered.
+const SETTLES_WITHIN: Duration = Duration::from_mins(1);
+
+/// A sealed event, as the tables tell it.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) position: i64,
+    pub(crate) event_id: Uuid,
+    pub(crate) org_id: Uuid,
+    pub(crate) org_sequence: i64,
+    /// Whether the event itself is there, exactly once.
+    pub(crate) is_there: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Sealed events.
+    pub(crate) sealed: usize,
+    /// Acknowledged events that have no place in the log.
+    pub(crate) lost: usize,
+    /// Events that a projection never saw.
+    pub(crate) undelivered: usize,
+    /// Events that a projection saw more than once, or that were never sealed.
+    pub(crate) doubled: usize,
+    /// Places where a position or a number within an organisation does not follow.
+    pub(crate) gaps: usize,
+    /// Places where a projection or a writer's own events are out of order.
+    pub(crate) out_of_order: usize,
+    /// Places where the chain does not hold.
+    pub(crate) broken: u64,
+}
+
+impl Findings {
+    /// Compares, one projection at a time.
+    pub(crate) fn compare(
+        promises: &Promises,
+        sealed: &[Sealed],
+        deliveries: &[(Uuid, i64)],
+    ) -> Self {
+        let positions: HashMap<Uuid, i64> =
+            sealed.iter().filter(|seal| seal.is_there).map(|s| (s.event_id, s.position)).collect();
+        let mut findings = Self { sealed: sealed.len(), ..Self::default() };
+        for acknowledged in &promises.acknowledged {
+            let places: Vec<i64> =
+                acknowledged.iter().filter_map(|id| positions.get(id).copied()).collect();
+            findings.lost += acknowledged.len() - places.len();
+            findings.out_of_order += descents(&places);
+        }
+        findings.gaps = gaps(sealed);
+        let mut seen = HashSet::new();
+        for (event_id, position) in deliveries {
+            let is_sealed = positions.get(event_id) == Some(position);
+            findings.doubled += usize::from(!is_sealed || !seen.insert(*event_id));
+        }
+        findings.undelivered = positions.len() - seen.len().min(positions.len());
+        let order: Vec<i64> = deliveries.iter().map(|(_, position)| *position).collect();
+        findings.out_of_order += descents(&order);
+        findings
+    }
+
+    /// Whether everything was kept that was promised.
+    pub(crate) fn is_clean(&self) -> bool {
+        *self == Self { sealed: self.sealed, ..Self::default() }
+    }
+}
+
+/// Where a place does not come after the one before it.
+fn descents(places: &[i64]) -> usize {
+    places.windows(2).filter(|pair| pair[1] <= pair[0]).count()
+}
+
+fn gaps(sealed: &[Sealed]) -> usize {
+    let mut sequences: HashMap<Uuid, i64> = HashMap::new();
+    sealed
+        .iter()
+        .zip(1_i64..)
+        .filter(|(seal, position)| {
+            let sequence = sequences.entry(seal.org_id).or_default();
+            *sequence += 1;
+            seal.position != *position || seal.org_sequence != *sequence
+        })
+        .count()
+}
+
+/// Waits until everything is sealed and delivered to `projections`, and judges.
+///
+/// # Panics
+/// When the log does not settle: then something stands still that should move.
+pub(crate) async fn judge(
+    cluster: &Cluster,
+    log: &Log,
+    promises: &Promises,
+    projections: &[&str],
+) -> Findings {
+    settle(cluster, projections).await;
+    let sealed = sealed(cluster).await;
+    let mut findings = Findings::default();
+    for (number, projection) in projections.iter().enumerate() {
+        let deliveries = deliveries(cluster, projection).await;
+        let found = Findings::compare(promises, &sealed, &deliveries);
+        if number == 0 {
+            findings = found;
+        } else {
+            findings.doubled += found.doubled;
+            findings.undelivered += found.undelivered;
+            findings.out_of_order += found.out_of_order;
+        }
+    }
+    let verdict = store::verify::verify(log.pool(), None, |_| {}).await;
+    findings.broken = verdict.expect("the log can be read").broken_count;
+    findings
+}
+
+async fn settle(cluster: &Cluster, projections: &[&str]) {
+    let names: Vec<String> = projections.iter().map(ToString::to_string).collect();
+    let deadline = Instant::now() + SETTLES_WITHIN;
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        ticks.tick().await;
+        let waiting = sqlx::query(
+            "select
+                 (select count(*) from events.domain_events as event
+                  where not exists (
+                          select from events.seals as seal where seal.event_id = event.id)
+                      and not exists (
+                          select from events.duplicates as duplicate
+                          where duplicate.arrival = event.arrival)) as unsealed,
+                 (select max(seal.position) from events.seals as seal) as head,
+                 (select min(found.last) from (
+                      select max(delivery.position) as last
+                      from unnest($1::text[]) as wanted (name)
+                      left join faults.deliveries as delivery on delivery.consumer = wanted.name
+                      group by wanted.name) as found) as delivered",
+        )
+        .bind(&names)
+        .fetch_one(&cluster.owner)
+        .await;
+        let told = match waiting {
+            Ok(row) => {
+                let unsealed: i64 = row.get("unsealed");
+                let head: Option<i64> = row.get("head");
+                let delivered: Option<i64> = row.get("delivered");
+                if unsealed == 0 && head == delivered {
+                    return;
+                }
+                format!("{unsealed} without a seal, head {head:?}, delivered {delivered:?}")
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(Instant::now() < deadline, "the log does not settle: {told}");
+    }
+}
+
+/// All seals, in the order of their positions.
+async fn sealed(cluster: &Cluster) -> Vec<Sealed> {
+    let rows = sqlx::query(
+        "select seal.position, seal.event_id, seal.org_id, seal.org_sequence, (
+             select count(*) from events.domain_events as event
+             where event.id = seal.event_id and event.org_id = seal.org_id
+                 and not exists (
+                     select from events.duplicates as duplicate
+                     where duplicate.arrival = event.arrival)
+         ) = 1 as is_there
+         from events.seals as seal
+         order by seal.position",
+    )
+    .fetch_all(&cluster.owner)
+    .await
+    .expect("the owner may look at everything");
+    let seal = |row: &sqlx::postgres::PgRow| Sealed {
+        position: row.get("position"),
+        event_id: row.get("event_id"),
+        org_id: row.get("org_id"),
+        org_sequence: row.get("org_sequence"),
+        is_there: row.get("is_there"),
+    };
+    rows.iter().map(seal).collect()
+}
+
+/// What a projection saw, in the order in which it wrote it down.
+async fn deliveries(cluster: &Cluster, projection: &str) -> Vec<(Uuid, i64)> {
+    sqlx::query_as(
+        "select event_id, position from faults.deliveries where consumer = $1 order by delivery",
+    )
+    .bind(projection)
+    .fetch_all(&cluster.owner)
+    .await
+    .expect("the owner may look at everything")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of `count` events of one organisation and one writer, all kept.
+    fn kept(count: i64) -> (Promises, Vec<Sealed>, Vec<(Uuid, i64)>) {
+        let org_id = Uuid::now_v7();
+        let sealed: Vec<Sealed> = (1..=count)
+            .map(|position| Sealed {
+                position,
+                event_id: Uuid::now_v7(),
+                org_id,
+                org_sequence: position,
+                is_there: true,
+            })
+            .collect();
+        let ids = sealed.iter().map(|seal| seal.event_id).collect();
+        let deliveries = sealed.iter().map(|seal| (seal.event_id, seal.position)).collect();
+        (Promises { acknowledged: vec![ids], ..Promises::default() }, sealed, deliveries)
+    }
+
+    #[test]
+    fn the_judge_has_nothing_to_say_of_a_log_that_kept_everything() {
+        let (promises, sealed, deliveries) = kept(5);
+
+        assert!(Findings::compare(&promises, &sealed, &deliveries).is_clean());
+    }
+
+    #[test]
+    fn the_judge_misses_what_is_lost() {
+        let (mut promises, mut sealed, deliveries) = kept(5);
+        promises.acknowledged[0].push(Uuid::now_v7());
+        sealed[4].is_there = false;
+
+        let found = Findings::compare(&promises, &sealed, &deliveries);
+
+        assert_eq!((found.lost, found.doubled), (2, 1), "{found:?}");
+    }
+
+    #[test]
+    fn the_judge_sees_double_missing_and_disordered_deliveries() {
+        let (promises, sealed, mut deliveries) = kept(5);
+        deliveries[3] = deliveries[1];
+
+        let found = Findings::compare(&promises, &sealed, &deliveries);
+
+        assert_eq!((found.doubled, found.undelivered, found.out_of_order), (1, 1, 1));
+    }
+
+    #[test]
+    fn the_judge_sees_gaps_and_events_of_one_writer_that_changed_places() {
+        let (mut promises, mut sealed, _) = kept(5);
+        promises.acknowledged[0].swap(1, 2);
+        sealed.remove(4);
+        sealed[3].org_sequence = 9;
+
+        let found = Findings::compare(&promises, &sealed, &[]);
+
+        assert_eq!((found.gaps, found.out_of_order, found.lost), (1, 1, 1), "{found:?}");
+    }
+}

@@ -1,0 +1,1 @@
+//! The faults the event log survives; see `main.rs`.

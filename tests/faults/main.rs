@@ -1,0 +1,26 @@
+//! The faults the event log survives, each provoked under load and judged from outside.
+//!
+//! Every test runs a Postgres server of its own with real durability, 32 clients that write down
+//! which of their commands were acknowledged, and a projection that shows every delivery. Then it
+//! does harm. At the end a judge that shares no code with the log compares what was promised with
+//! what is there: no acknowledged event lost, none delivered twice, positions gapless, chain
+//! intact.
+//!
+//! `cargo nextest run -p faults` does less harm and takes a minute; `make faults` does all of it
+//! and writes the table of `docs/reliability.md`. Both tell their seed, and `FINNEST_FAULTS_SEED`
+//! repeats it.
+
+mod amount;
+mod cluster;
+mod judge;
+mod node;
+mod proxy;
+mod random;
+mod report;
+mod trial;
+mod writers;
+
+mod line;
+mod neighbours;
+mod sealer;
+mod server;
