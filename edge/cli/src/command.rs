@@ -10,6 +10,7 @@ use platform::{Catalog, Domain, Operation};
 use crate::field::{self, Field};
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::Route;
+use crate::transfer;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +21,7 @@ Examples:
   finnest kill root/domains/recruit/children/scoring_engine --reason drill
   finnest reload                                  apply an edited supervision.toml
   finnest events tail                             follow what happens
+  finnest events export --local --out log.jsonl   write the log with its chain to a file
   finnest verify                                  check that nobody tampered with the log
 
 Environment:
@@ -171,10 +173,11 @@ fn events() -> Command {
              finnest events tail --after 0 --no-follow --output json > events.jsonl",
         );
     Command::new("events")
-        .about("Look at the log of events")
+        .about("Look at the log of events, or write it to a file")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(tail)
+        .subcommands(transfer::commands())
 }
 
 fn verify() -> Command {
@@ -198,7 +201,7 @@ fn verify() -> Command {
         })
 }
 
-fn org() -> Arg {
+pub(crate) fn org() -> Arg {
     Arg::new("org").long("org").value_name("ORG_ID")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `finnest call <domain> <operation>` has a subcommand for every operation and a flag for every
 //! field of its input; the help is the doc comments of the domains. What runs on this machine
-//! (`serve`, `migrate`, `verify --local`) is parsed here and done by the server crate; everything
+//! (`serve`, `migrate`, `verify --local`, `events export`) is parsed here and done by the server crate; everything
 //! else asks a running platform over HTTP, so a command line has no rights that REST has not.
 //!
 //! The server's `main` needs four names: [`parse`] makes a [`Request`] of the arguments, [`run`]
@@ -27,6 +27,7 @@ mod route;
 mod run;
 mod screen;
 mod tail;
+mod transfer;
 mod tree;
 mod verdict;
 mod watch;
@@ -47,4 +48,5 @@ pub use options::{
 pub use request::{Remote, Request, Task, VerifyOptions, parse};
 pub use run::run;
 pub use screen::Screen;
+pub use transfer::ExportOptions;
 pub use verdict::tell_verdict;

@@ -12,6 +12,7 @@ use crate::command::command;
 use crate::field;
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::{Call, Route};
+use crate::transfer::{self, ExportOptions};
 
 /// What the arguments ask for.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub enum Request {
     Migrate(DatabaseOptions),
     /// Walk the chain in the database itself, with the platform down or up.
     Verify(VerifyOptions),
+    /// Write the log to a file.
+    Export(ExportOptions),
     /// Ask a running platform.
     Remote(Remote),
     /// Print a completion script.
@@ -152,7 +155,13 @@ where
         "inspect" => (matches, asks.inspect(matches)?),
         "reload" => (matches, Ask::Reload(asks.operator("reload_supervision", json!({}))?)),
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
-        "events" => asks.tail(matches)?,
+        "events" => {
+            let (name, leaf) = matches.subcommand().expect("clap requires a subcommand");
+            if let Some(request) = transfer::request(name, leaf)? {
+                return Ok(request);
+            }
+            (leaf, asks.tail(leaf)?)
+        }
         "call" => asks.call(matches, stdin)?,
         other => unreachable!("clap knows no subcommand {other}"),
     };
@@ -193,8 +202,7 @@ impl Asks<'_> {
         Ok(Ask::Kill(self.operator("kill_process", json!({ "path": path, "reason": reason }))?))
     }
 
-    fn tail<'m>(&self, matches: &'m ArgMatches) -> Result<(&'m ArgMatches, Ask), clap::Error> {
-        let (_, leaf) = matches.subcommand().expect("clap requires a subcommand");
+    fn tail(&self, leaf: &ArgMatches) -> Result<Ask, clap::Error> {
         let tail = Tail {
             route: self.operator_route("list_events")?,
             after: leaf.get_one("after").copied(),
@@ -203,7 +211,7 @@ impl Asks<'_> {
             domain: leaf.get_one("domain").cloned(),
             is_following: !leaf.get_flag("no-follow"),
         };
-        Ok((leaf, Ask::Tail(tail)))
+        Ok(Ask::Tail(tail))
     }
 
     fn call<'m>(

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod listener;
 pub mod serve;
 pub mod settings;
+pub mod transfer;
 
 use platform::{Catalog, Violations};
 

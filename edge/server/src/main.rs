@@ -41,6 +41,7 @@ fn run() -> Result<ExitCode> {
         }
         Request::Migrate(options) => runtime.block_on(migrate(&Source::from(options), &catalog)),
         Request::Verify(options) => runtime.block_on(verify(&options)),
+        Request::Export(options) => runtime.block_on(server::transfer::export(&options)),
         Request::Remote(remote) => {
             let mut screen = Screen::standard(&remote.style);
             Ok(runtime.block_on(cli::run(&remote, &Clock::system(), &mut screen)).into())

@@ -216,6 +216,16 @@ async fn what_was_answered_survives_a_killed_database_a_stop_and_a_start() {
     let directory = data.0.to_str().expect("the path is UTF-8");
     let (verified, said) = outcome(&mut finnest(&["verify", "--local", "--data-dir", directory]));
     assert_eq!(verified.code(), Some(0), "{said}");
+    let file = data.0.join("events.jsonl");
+    let out = file.to_str().expect("the path is UTF-8");
+    let export = ["events", "export", "--local", "--data-dir", directory, "--out", out];
+    let (exported, said) = outcome(&mut finnest(&export));
+    assert_eq!(exported.code(), Some(0), "{said}");
+    let lines = std::fs::read_to_string(&file).expect("the export is a file");
+    assert!(lines.trim_end().lines().last().is_some_and(|last| last.contains(r#""end":true"#)));
+    let (refused, said) = outcome(&mut finnest(&export));
+    assert_eq!(refused.code(), Some(1), "{said}");
+    assert!(said.contains("exists already; --force replaces it"), "{said}");
     served.signal("-INT");
     assert_eq!(served.ended().code(), Some(0), "Ctrl-C ends it in order");
 }

@@ -28,3 +28,18 @@ pub async fn begin_reading(pool: &PgPool) -> Result<Transaction<'static, Postgre
     )
     .await
 }
+
+/// Opens a read-only transaction as the runtime that sees the log at one instant to its end, for
+/// walking all of it.
+///
+/// # Errors
+/// When no connection is to be had.
+pub(crate) async fn begin_snapshot(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with(
+        "begin isolation level repeatable read read only; set local role finnest_runtime; \
+         set local enable_hashjoin = off; set local enable_mergejoin = off; set local jit = off",
+    )
+    .await
+}

@@ -259,7 +259,7 @@ async fn without_seal(
 }
 
 /// The furthest position anybody remembers.
-async fn furthest_known(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
+pub(crate) async fn furthest_known(connection: &mut PgConnection) -> Result<Position, sqlx::Error> {
     sqlx::query_scalar(
         "select greatest(
              (select max(noted_position) from events.sealer_state),

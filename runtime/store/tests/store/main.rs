@@ -4,5 +4,6 @@ mod append;
 mod boundaries;
 mod consumer;
 mod database;
+mod export;
 mod sealer;
 mod verify;
