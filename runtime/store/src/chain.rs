@@ -30,6 +30,7 @@ pub(crate) struct Unsealed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seal {
     pub(crate) position: i64,
+    pub(crate) arrival: i64,
     pub(crate) event_id: EventId,
     pub(crate) inserted_at: Timestamp,
     pub(crate) org_id: OrgId,
@@ -104,6 +105,7 @@ impl Heads {
                 head.link = next_link(&previous_hash, &event.digest);
                 Seal {
                     position,
+                    arrival: event.arrival,
                     event_id: event.event_id,
                     inserted_at: event.inserted_at,
                     org_id: event.org_id,

@@ -247,7 +247,7 @@ const SEALS_AFTER: &str = "
         event.inserted_at
     from events.seals as seal
     left join events.domain_events as event
-        on event.id = seal.event_id and event.inserted_at = seal.inserted_at
+        on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at
     where seal.position > $1 and seal.position <= $2 and $4::uuid is null
         and seal.position >= $5
     order by seal.position
@@ -261,7 +261,7 @@ const SEALS_OF: &str = "
         event.inserted_at
     from events.seals as seal
     left join events.domain_events as event
-        on event.id = seal.event_id and event.inserted_at = seal.inserted_at
+        on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at
     where seal.org_id = $4 and seal.org_sequence > $1 and seal.position <= $2
         and seal.position >= $5
     order by seal.org_sequence
@@ -326,7 +326,7 @@ async fn write_stranded(
                  limit 1))
              and not exists (
                  select from events.seals as seal
-                 where seal.event_id = event.id and seal.inserted_at = event.inserted_at)
+                 where seal.event_id = event.id and seal.arrival = event.arrival)
              and not exists (
                  select from events.duplicates as duplicate
                  where duplicate.arrival = event.arrival)

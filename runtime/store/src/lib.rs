@@ -31,6 +31,6 @@ pub use append::{AppendError, NewEvent, PAYLOAD_BYTES_MAX, append};
 pub use consumer::Consumer;
 pub use leader::SealError;
 pub use log::Log;
-pub use sealed::{ReadError, SealedEvent};
+pub use sealed::{ReadError, SealedEvent, SealedRow};
 pub use stats::{SealerCounts, SealerStats};
 pub use transaction::{begin, begin_reading};

@@ -146,55 +146,152 @@ impl Metadata {
     }
 }
 
-/// Reads a row of `events.seals` joined with `events.domain_events`; columns are found by name.
-pub(crate) fn sealed_event(row: &PgRow) -> Result<SealedEvent, ReadError> {
-    let position = Position(row.try_get("position")?);
-    let event_id: EventId = row.try_get("event_id")?;
-    let org_id = row.try_get("org_id")?;
-    let scope = Metadata::scope(row.try_get("metadata")?, org_id)
-        .map_err(|source| ReadError::Metadata { position, event_id, source })?;
-    Ok(SealedEvent {
-        position,
-        org_sequence: row.try_get("org_sequence")?,
-        event_id,
-        org_id,
-        domain: row.try_get("domain")?,
-        event_type: row.try_get("event_type")?,
-        version: version(row)?,
-        aggregate_id: row.try_get("aggregate_id")?,
-        payload: row.try_get("payload")?,
-        scope,
-        recorded_at: row.try_get("inserted_at")?,
-        previous_hash: digest(row, "previous_hash")?,
-        hash: digest(row, "hash")?,
-    })
+/// The columns of an event, in the order in which this module reads them.
+macro_rules! event_columns {
+    () => {
+        "event.arrival, event.id as event_id, event.org_id, event.domain, event.event_type, \
+         event.version, event.aggregate_id, event.payload, event.metadata, event.inserted_at"
+    };
+}
+pub(crate) use event_columns;
+
+/// The columns of a seal; where a statement selects both, they follow those of the event.
+macro_rules! seal_columns {
+    () => {
+        "seal.position, seal.org_sequence, seal.previous_hash, seal.hash, seal.arrival, \
+         seal.event_id, seal.org_id, seal.inserted_at"
+    };
+}
+pub(crate) use seal_columns;
+
+/// How many columns of an event precede those of its seal.
+const EVENT_COLUMNS: usize = 10;
+
+/// A seal, with the row of its event as Postgres sent it: nothing is parsed or copied until it is
+/// asked for.
+#[derive(Debug)]
+pub struct SealedRow {
+    /// Its place in the order of everything; gapless.
+    pub position: Position,
+    /// Its place in the order of its organisation, from 1; gapless.
+    pub org_sequence: i64,
+    /// The organisation it belongs to, as the seal says.
+    pub org_id: OrgId,
+    /// The event's identity, as the seal says.
+    pub event_id: EventId,
+    /// The event's place in the order of arrival, as the seal says.
+    pub arrival: i64,
+    /// The instant of the transaction that recorded the event, as the seal says.
+    pub recorded_at: Timestamp,
+    /// The link before it in the chain of its organisation.
+    pub previous_hash: Digest,
+    /// Its own link.
+    pub hash: Digest,
+    row: Option<PgRow>,
+}
+
+impl SealedRow {
+    /// A seal alone, from a row of [`seal_columns`].
+    pub(crate) fn alone(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Self::seal_at(row, 0)
+    }
+
+    /// A seal and its event, from a row of [`event_columns`] and [`seal_columns`].
+    pub(crate) fn joined(row: PgRow) -> Result<Self, sqlx::Error> {
+        let mut seal = Self::seal_at(&row, EVENT_COLUMNS)?;
+        seal.row = Some(row);
+        Ok(seal)
+    }
+
+    fn seal_at(row: &PgRow, first: usize) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            position: Position(row.try_get(first)?),
+            org_sequence: row.try_get(first + 1)?,
+            previous_hash: digest(row, first + 2)?,
+            hash: digest(row, first + 3)?,
+            arrival: row.try_get(first + 4)?,
+            event_id: row.try_get(first + 5)?,
+            org_id: row.try_get(first + 6)?,
+            recorded_at: row.try_get(first + 7)?,
+            row: None,
+        })
+    }
+
+    /// Adds the row of the event, of [`event_columns`].
+    pub(crate) fn put(&mut self, row: PgRow) {
+        self.row = Some(row);
+    }
+
+    /// Whether there is no event at the place that the seal names.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.row.is_none()
+    }
+
+    /// The event as it is stored now, borrowed from what Postgres sent; `None` if it is gone.
+    ///
+    /// # Errors
+    /// When a column holds something this release never wrote.
+    pub fn facts(&self) -> Result<Option<SealedFacts<'_>>, sqlx::Error> {
+        self.row.as_ref().map(facts).transpose()
+    }
+
+    /// The event with its metadata parsed and its payload copied; `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the row holds something this release never wrote.
+    pub fn event(&self) -> Result<Option<SealedEvent>, ReadError> {
+        let Some(facts) = self.facts()? else { return Ok(None) };
+        let (position, event_id) = (self.position, facts.event_id);
+        let scope = Metadata::scope(facts.metadata, facts.org_id)
+            .map_err(|source| ReadError::Metadata { position, event_id, source })?;
+        Ok(Some(SealedEvent {
+            position,
+            org_sequence: self.org_sequence,
+            event_id,
+            org_id: facts.org_id,
+            domain: facts.domain.to_owned(),
+            event_type: facts.event_type.to_owned(),
+            version: facts.version,
+            aggregate_id: facts.aggregate_id,
+            payload: facts.payload.to_vec(),
+            scope,
+            recorded_at: facts.recorded_at,
+            previous_hash: self.previous_hash,
+            hash: self.hash,
+        }))
+    }
 }
 
 /// The digest of the event in `row`, over what Postgres returned and nothing else.
 pub(crate) fn digest_of(row: &PgRow) -> Result<Digest, sqlx::Error> {
-    Ok(event_digest(&SealedFacts {
-        event_id: row.try_get("event_id")?,
-        org_id: row.try_get("org_id")?,
-        domain: row.try_get("domain")?,
-        event_type: row.try_get("event_type")?,
-        version: version(row)?,
-        aggregate_id: row.try_get("aggregate_id")?,
-        payload: row.try_get("payload")?,
-        metadata: row.try_get("metadata")?,
-        recorded_at: row.try_get("inserted_at")?,
-    }))
+    Ok(event_digest(&facts(row)?))
 }
 
-fn version(row: &PgRow) -> Result<u16, sqlx::Error> {
-    let version: i32 = row.try_get("version")?;
-    u16::try_from(version).map_err(|error| sqlx::Error::Decode(error.into()))
+/// What a row of [`event_columns`] says.
+pub(crate) fn facts(row: &PgRow) -> Result<SealedFacts<'_>, sqlx::Error> {
+    let version: i32 = row.try_get(5)?;
+    Ok(SealedFacts {
+        event_id: row.try_get(1)?,
+        org_id: row.try_get(2)?,
+        domain: row.try_get(3)?,
+        event_type: row.try_get(4)?,
+        version: u16::try_from(version).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        aggregate_id: row.try_get(6)?,
+        payload: row.try_get(7)?,
+        metadata: row.try_get(8)?,
+        recorded_at: row.try_get(9)?,
+    })
 }
 
-/// A digest in `column`.
-pub(crate) fn digest(row: &PgRow, column: &'static str) -> Result<Digest, sqlx::Error> {
-    let bytes: &[u8] = row.try_get(column)?;
+/// A digest in a column, by its name or number.
+pub(crate) fn digest<I>(row: &PgRow, column: I) -> Result<Digest, sqlx::Error>
+where
+    I: sqlx::ColumnIndex<PgRow> + std::fmt::Display,
+{
+    let bytes: &[u8] = row.try_get(&column)?;
     Digest::from_slice(bytes).ok_or_else(|| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
+        index: column.to_string(),
         source: format!("{} bytes are no digest", bytes.len()).into(),
     })
 }

@@ -16,15 +16,15 @@ pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx
 /// Opens a read-only transaction as the runtime, for reading the log.
 ///
 /// The planner is told to follow the order of positions: with statistics that lag behind a growing
-/// log it sometimes prefers to hash the whole of it for a handful of events, or to compile the
-/// query.
+/// log it sometimes prefers to read or to hash the whole of it for a handful of events, or to
+/// compile the query.
 ///
 /// # Errors
 /// When no connection is to be had.
 pub async fn begin_reading(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
         "begin read only; set local role finnest_runtime; set local enable_hashjoin = off; \
-         set local enable_mergejoin = off; set local jit = off",
+         set local enable_mergejoin = off; set local enable_seqscan = off; set local jit = off",
     )
     .await
 }

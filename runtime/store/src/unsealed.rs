@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use crate::chain::Unsealed;
-use crate::sealed::digest_of;
+use crate::sealed::{digest_of, event_columns};
 
 /// Up to where the sealer has looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +72,13 @@ pub(crate) async fn find(
 ) -> Result<Found, sqlx::Error> {
     let target = horizon.target.as_ref();
     let sealed = horizon.sealed.as_deref().unwrap_or(Horizon::NOTHING);
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "with look as materialized (
              select coalesce($2::text::pg_snapshot, pg_current_snapshot()) as snapshot
          ), batch as (
-             select event.arrival, event.id as event_id, event.org_id, event.domain,
-                 event.event_type, event.version, event.aggregate_id, event.payload,
-                 event.metadata, event.inserted_at
+             select ",
+        event_columns!(),
+        "
              from events.domain_events as event
              where (
                      event.tx >= pg_snapshot_xmax($1::text::pg_snapshot)
@@ -101,8 +101,8 @@ pub(crate) async fn find(
              case when row_number() over () = 1 then (select look.snapshot::text from look) end
                  as snapshot
          from batch
-         order by batch.arrival",
-    )
+         order by batch.arrival"
+    ))
     .bind(sealed)
     .bind(target.map(|target| target.snapshot.as_str()))
     .bind(target.map_or(0, |target| target.last_arrival))
@@ -121,15 +121,15 @@ pub(crate) async fn find_by_comparison(
     let snapshot: String = sqlx::query_scalar("select pg_current_snapshot()::text")
         .fetch_one(&mut *connection)
         .await?;
-    let rows = sqlx::query(
-        "select event.arrival, event.id as event_id, event.org_id, event.domain, event.event_type,
-             event.version, event.aggregate_id, event.payload, event.metadata, event.inserted_at,
-             $2 as snapshot
+    let rows = sqlx::query(concat!(
+        "select ",
+        event_columns!(),
+        ", $2 as snapshot
          from events.domain_events as event
          where not exists (select from events.seals as seal where seal.event_id = event.id)
          order by event.arrival
-         limit $1",
-    )
+         limit $1"
+    ))
     .bind(limit)
     .bind(&snapshot)
     .fetch(connection);

@@ -9,18 +9,14 @@
 
 mod walk;
 
-use kernel::{EventId, OrgId, Position};
+use kernel::{EventId, OrgId, Position, event_digest};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
-use crate::read;
-use crate::sealed::{digest, digest_of};
+use crate::read::{self, Run, SealedRow};
 use crate::transaction;
 use walk::{Stored, Walk};
-
-/// Seals read at once.
-const BATCH_SEALS: i64 = 5_000;
 
 /// Breaks listed at most; beyond that, they are only counted.
 pub const BREAKS_LISTED_MAX: usize = 1_000;
@@ -115,22 +111,19 @@ pub async fn verify(
     // Asked before the head, which moves on while this runs.
     let known = furthest_known(&mut reading).await?;
     let head = read::head(&mut reading).await?;
+    reading.rollback().await?;
     let mut walk = Walk::new(org.is_none());
     let mut verdict = Verdict::default();
-    loop {
-        let rows = match org {
-            None => seals_after(&mut reading, walk.position, head).await?,
-            Some(org_id) => seals_of(&mut reading, org_id, walk.org_sequence, head).await?,
-        };
-        if rows.is_empty() {
-            break;
-        }
-        for row in &rows {
+    let mut run = match org {
+        None => Run::over(pool, Position::ORIGIN, head).await?,
+        Some(org_id) => Run::over_organisation(pool, org_id, 0, head).await?,
+    };
+    while let Some(stretch) = run.next().await? {
+        for row in &stretch.rows {
             walk.visit(&stored(row)?, &mut verdict);
         }
-        progress(Progress { events: verdict.events, position: walk.position, head });
+        progress(Progress { events: verdict.events, position: stretch.position, head });
     }
-    reading.rollback().await?;
     verdict.organisations = walk.organisations();
     report_without_seal(pool, org, head, &mut verdict).await?;
     if org.is_none() && known > head {
@@ -165,68 +158,17 @@ async fn report_without_seal(
     reading.rollback().await
 }
 
-/// A row of either statement below, as the walk wants it.
-fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
-    let found: Option<EventId> = row.try_get("event_id")?;
+/// A seal and its event, as the walk wants them.
+fn stored(row: &SealedRow) -> Result<Stored, sqlx::Error> {
     Ok(Stored {
-        position: Position(row.try_get("position")?),
-        org_sequence: row.try_get("org_sequence")?,
-        org_id: row.try_get("sealed_org_id")?,
-        event_id: row.try_get("sealed_event_id")?,
-        previous_hash: digest(row, "previous_hash")?,
-        hash: digest(row, "hash")?,
-        event: found.map(|_| digest_of(row)).transpose()?,
+        position: row.position,
+        org_sequence: row.org_sequence,
+        org_id: row.org_id,
+        event_id: row.event_id,
+        previous_hash: row.previous_hash,
+        hash: row.hash,
+        event: row.facts()?.as_ref().map(event_digest),
     })
-}
-
-async fn seals_after(
-    connection: &mut PgConnection,
-    position: Position,
-    head: Position,
-) -> Result<Vec<PgRow>, sqlx::Error> {
-    sqlx::query(
-        "select seal.position, seal.org_sequence, seal.org_id as sealed_org_id,
-             seal.event_id as sealed_event_id, seal.previous_hash, seal.hash,
-             event.id as event_id, event.org_id, event.domain, event.event_type, event.version,
-             event.aggregate_id, event.payload, event.metadata, event.inserted_at
-         from events.seals as seal
-         left join events.domain_events as event
-             on event.id = seal.event_id and event.inserted_at = seal.inserted_at
-         where seal.position > $1 and seal.position <= $2
-         order by seal.position
-         limit $3",
-    )
-    .bind(position.0)
-    .bind(head.0)
-    .bind(BATCH_SEALS)
-    .fetch_all(connection)
-    .await
-}
-
-async fn seals_of(
-    connection: &mut PgConnection,
-    org_id: OrgId,
-    org_sequence: i64,
-    head: Position,
-) -> Result<Vec<PgRow>, sqlx::Error> {
-    sqlx::query(
-        "select seal.position, seal.org_sequence, seal.org_id as sealed_org_id,
-             seal.event_id as sealed_event_id, seal.previous_hash, seal.hash,
-             event.id as event_id, event.org_id, event.domain, event.event_type, event.version,
-             event.aggregate_id, event.payload, event.metadata, event.inserted_at
-         from events.seals as seal
-         left join events.domain_events as event
-             on event.id = seal.event_id and event.inserted_at = seal.inserted_at
-         where seal.org_id = $1 and seal.org_sequence > $2 and seal.position <= $3
-         order by seal.org_sequence
-         limit $4",
-    )
-    .bind(org_id)
-    .bind(org_sequence)
-    .bind(head.0)
-    .bind(BATCH_SEALS)
-    .fetch_all(connection)
-    .await
 }
 
 /// Events that the last snapshot remembered with the seals up to `head` saw, and that have none.
@@ -246,7 +188,7 @@ async fn without_seal(
                  limit 1))
              and not exists (
                  select from events.seals as seal
-                 where seal.event_id = event.id and seal.inserted_at = event.inserted_at)
+                 where seal.event_id = event.id and seal.arrival = event.arrival)
              and not exists (
                  select from events.duplicates as duplicate
                  where duplicate.arrival = event.arrival)

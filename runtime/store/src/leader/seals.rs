@@ -68,19 +68,20 @@ pub(super) async fn store(
              select epoch from events.sealer_state where epoch = $1 for share
          )
          insert into events.seals
-             (position, event_id, inserted_at, org_id, org_sequence, previous_hash, hash,
+             (position, arrival, event_id, inserted_at, org_id, org_sequence, previous_hash, hash,
               sealed_snapshot, target_snapshot, last_arrival)
-         select seal.position, seal.event_id, seal.inserted_at, seal.org_id, seal.org_sequence,
-             seal.previous_hash, seal.hash,
+         select seal.position, seal.arrival, seal.event_id, seal.inserted_at, seal.org_id,
+             seal.org_sequence, seal.previous_hash, seal.hash,
              case when seal.position = $2 then $3::text::pg_snapshot end,
              case when seal.position = $2 then $4::text::pg_snapshot end,
              case when seal.position = $2 then $5 end
          from leader
          cross join unnest(
-             $6::bigint[], $7::uuid[], $8::timestamptz[], $9::uuid[], $10::bigint[], $11::bytea[],
-             $12::bytea[]
+             $6::bigint[], $7::bigint[], $8::uuid[], $9::timestamptz[], $10::uuid[], $11::bigint[],
+             $12::bytea[], $13::bytea[]
          ) as seal
-             (position, event_id, inserted_at, org_id, org_sequence, previous_hash, hash)",
+             (position, arrival, event_id, inserted_at, org_id, org_sequence, previous_hash,
+              hash)",
     )
     .bind(epoch)
     .bind(last_position)
@@ -88,6 +89,7 @@ pub(super) async fn store(
     .bind(target.map(|target| target.snapshot.as_str()))
     .bind(target.map(|target| target.last_arrival))
     .bind(column(seals, |seal| seal.position))
+    .bind(column(seals, |seal| seal.arrival))
     .bind(column(seals, |seal| seal.event_id))
     .bind(column(seals, |seal| seal.inserted_at))
     .bind(column(seals, |seal| seal.org_id))

@@ -1,5 +1,6 @@
 //! A log of its own for every test: a fresh database with the roles and the event tables.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::{EventId, OrgId, Position, Scope, Timestamp};
@@ -68,6 +69,33 @@ impl TestLog {
             self.record(&opened(org_id, number)).await;
         }
         store::sealer::seal_all(&self.log).await.expect("nothing is in the way");
+    }
+
+    /// Records `count` events of one organisation in one transaction, as fast as Postgres can.
+    pub(crate) async fn insert_many(&self, count: i64) {
+        self.insert_large(count, 0).await;
+    }
+
+    /// The same with payloads of about `bytes` bytes each.
+    pub(crate) async fn insert_large(&self, count: i64, bytes: i32) {
+        sqlx::query(
+            "insert into events.domain_events
+                 (id, org_id, domain, event_type, version, payload, metadata, inserted_at)
+             select gen_random_uuid(), '0190a000-0000-7000-8000-000000000001', 'recruit',
+                 'job_order_opened', 1,
+                 convert_to('{\"number\":' || number || ',\"text\":\"' || repeat('x', $2) || '\"}',
+                     'UTF8'),
+                 convert_to('{\"actor\":{\"kind\":\"system\",\"name\":\"test\"},'
+                     || '\"correlation_id\":\"0190a000-0000-7000-8000-000000000002\",\"hops\":1}',
+                     'UTF8'),
+                 now()
+             from generate_series(1, $1) as number",
+        )
+        .bind(count)
+        .bind(bytes)
+        .execute(&self.owner)
+        .await
+        .expect("the owner may insert");
     }
 
     /// Runs a statement as a superuser to whom no trigger applies.
@@ -180,10 +208,14 @@ end $$;
 
 /// A database with the roles and the event tables, and nothing else of the platform.
 async fn database() -> TestDatabase {
-    let migrations = ROLES.to_owned() + &migrations();
-    TestDatabase::create(&migrations, async |options| {
+    migrated(&(ROLES.to_owned() + &migrations("").concat())).await
+}
+
+/// A database in which the statements of `migrations` ran.
+pub(crate) async fn migrated(migrations: &str) -> TestDatabase {
+    TestDatabase::create(migrations, async |options| {
         let mut owner = PgConnection::connect_with(&options).await?;
-        sqlx::raw_sql(AssertSqlSafe(migrations.as_str())).execute(&mut owner).await?;
+        sqlx::raw_sql(AssertSqlSafe(migrations)).execute(&mut owner).await?;
         owner.close().await?;
         Ok(())
     })
@@ -191,13 +223,25 @@ async fn database() -> TestDatabase {
     .expect("a test has a database")
 }
 
-/// The text of all files in `migrations/events`, in their order.
-fn migrations() -> String {
+/// The roles, and the files in `migrations/events` before the one whose name begins with `until`;
+/// then that one alone.
+pub(crate) fn before_and_at(until: &str) -> (String, String) {
+    let mut texts = migrations(until);
+    let last = texts.pop().expect("there is such a migration");
+    (ROLES.to_owned() + &texts.concat(), last)
+}
+
+/// The texts of the files in `migrations/events`, in their order, up to and with the one whose name
+/// begins with `until`.
+fn migrations(until: &str) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/events");
     let entries = std::fs::read_dir(folder).expect("the migrations are in the repository");
     let mut files: Vec<_> =
         entries.map(|entry| entry.expect("the folder can be read").path()).collect();
     files.sort();
+    let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let last = files.iter().position(|file| !until.is_empty() && name(file).starts_with(until));
+    files.truncate(last.map_or(files.len(), |last| last + 1));
     let text = |file| std::fs::read_to_string(file).expect("a migration is text");
     files.iter().map(text).collect()
 }

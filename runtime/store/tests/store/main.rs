@@ -5,5 +5,7 @@ mod boundaries;
 mod consumer;
 mod database;
 mod export;
+mod migration;
+mod read;
 mod sealer;
 mod verify;

@@ -108,7 +108,7 @@ async fn an_event_nobody_nudged_for_is_found_by_the_slow_scan() {
 #[tokio::test]
 async fn events_are_sealed_in_the_order_of_their_arrival_over_many_batches() {
     let log = TestLog::create().await;
-    insert_many(&log, 25_000).await;
+    log.insert_many(25_000).await;
 
     let sealed = sealer::seal_all(&log.log).await.expect("sealing works");
 
@@ -128,9 +128,9 @@ async fn events_are_sealed_in_the_order_of_their_arrival_over_many_batches() {
 #[tokio::test]
 async fn a_look_that_was_left_unfinished_is_finished_first() {
     let log = TestLog::create().await;
-    insert_many(&log, 20_000).await;
+    log.insert_many(20_000).await;
     sealer::seal_all(&log.log).await.expect("sealing works");
-    insert_many(&log, 20_001).await;
+    log.insert_many(20_001).await;
     sealer::seal_all(&log.log).await.expect("sealing works");
     // As if the leader had died after the first of the last two batches.
     log.tamper("delete from events.seals where position > 40000").await;
@@ -256,7 +256,7 @@ async fn the_sealer_goes_on_after_postgres_has_cut_its_connections() {
 
     log.cut_connections().await;
     let org_id = OrgId::new();
-    insert_many(&log, 1).await;
+    log.insert_many(1).await;
     log.log.nudge();
     log.sealed_up_to(2).await;
     log.record(&opened(org_id, 2)).await;
@@ -271,7 +271,7 @@ async fn what_was_committed_before_a_stop_is_sealed_by_it() {
     let log = TestLog::create().await;
     let root = supervise([sealer::child(&log.log)]).await;
     leads(&log.log).await;
-    insert_many(&log, 3).await;
+    log.insert_many(3).await;
 
     root.stop().await;
 
@@ -362,23 +362,4 @@ async fn cut_leader(log: &TestLog) {
     .execute(&log.owner)
     .await
     .expect("a superuser may end sessions");
-}
-
-/// Records `count` events of one organisation in one transaction, as fast as Postgres can.
-async fn insert_many(log: &TestLog, count: i64) {
-    sqlx::query(
-        "insert into events.domain_events
-             (id, org_id, domain, event_type, version, payload, metadata, inserted_at)
-         select gen_random_uuid(), '0190a000-0000-7000-8000-000000000001', 'recruit',
-             'job_order_opened', 1, convert_to('{\"number\":' || number || '}', 'UTF8'),
-             convert_to('{\"actor\":{\"kind\":\"system\",\"name\":\"test\"},'
-                 || '\"correlation_id\":\"0190a000-0000-7000-8000-000000000002\",\"hops\":1}',
-                 'UTF8'),
-             now()
-         from generate_series(1, $1) as number",
-    )
-    .bind(count)
-    .execute(&log.owner)
-    .await
-    .expect("the owner may insert");
 }
