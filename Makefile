@@ -1,12 +1,12 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check models bench bench-otp assets clean
+.PHONY: help install run test check models bench bench-otp bench-events assets clean
 
 CARGO ?= cargo
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Install what running needs and this machine lacks
 	@scripts/install.sh run
@@ -31,6 +31,9 @@ bench: ## Measure the limits the platform holds
 
 bench-otp: ## Measure supervision against Erlang; QUICK=1 takes under a minute and writes no page
 	@QUICK=$(QUICK) scripts/bench-otp.sh
+
+bench-events: ## Measure the event log against its server; QUICK=1 takes a minute, FULL=1 half an hour
+	@QUICK=$(QUICK) FULL=$(FULL) scripts/bench-events.sh
 
 assets: ## Rebuild the console's style sheet and script
 	@scripts/assets.sh

@@ -1,0 +1,216 @@
+//! What is measured, in which unit, and what it has to come to.
+
+use std::collections::BTreeMap;
+
+/// How many events a log holds before it is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(i64);
+
+impl Size {
+    /// A number of events, as in `1000000`.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self(text.parse().expect("--sizes takes numbers"))
+    }
+
+    pub(crate) fn events(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) fn is_smallest(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its name in databases and figures.
+    pub(crate) fn name(self) -> String {
+        self.0.to_string()
+    }
+
+    pub(crate) fn title(self) -> String {
+        match self.0 {
+            0 => "no".to_owned(),
+            events if events % 1_000_000 == 0 => format!("{} M", events / 1_000_000),
+            events => format!("{} k", events / 1_000),
+        }
+    }
+}
+
+/// The values of each figure, one a round, in the order of the rounds.
+#[derive(Default)]
+pub(crate) struct Session(BTreeMap<String, Vec<f64>>);
+
+impl Session {
+    pub(crate) fn add(&mut self, name: &str, value: f64) {
+        self.0.entry(name.to_owned()).or_default().push(value);
+    }
+
+    pub(crate) fn median(&self, name: &str) -> Option<f64> {
+        median(self.0.get(name)?.clone())
+    }
+
+    /// The median of what `ours` came to in each round, divided by `other` in the same round: what
+    /// disturbs the machine for a while disturbs both.
+    pub(crate) fn ratio(&self, ours: &str, other: &str) -> Option<f64> {
+        let pairs = self.0.get(ours)?.iter().zip(self.0.get(other)?);
+        median(pairs.map(|(ours, other)| ours / other).collect())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let value = *values.get(middle)?;
+    Some(if values.len().is_multiple_of(2) {
+        f64::midpoint(value, values[middle - 1])
+    } else {
+        value
+    })
+}
+
+/// With what a figure is compared.
+pub(crate) enum Against {
+    /// Another figure of the same run.
+    Figure(String),
+    /// A value that was promised or measured elsewhere.
+    Value(f64),
+    /// It is measured and shown, and nothing was promised.
+    Nothing,
+}
+
+/// What a comparison must come to.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+    None,
+}
+
+impl Target {
+    /// What the ratio must come to, and whether it does.
+    pub(crate) fn verdict(self, ratio: f64) -> (String, &'static str) {
+        let word = |is_met| if is_met { "met" } else { "missed" };
+        match self {
+            Self::AtMost(limit) => (format!("≤ {limit}"), word(ratio <= limit)),
+            Self::AtLeast(limit) => (format!("≥ {limit}"), word(ratio >= limit)),
+            Self::None => ("–".to_owned(), "–"),
+        }
+    }
+}
+
+/// One line of a table.
+pub(crate) struct Figure {
+    pub(crate) title: String,
+    /// Its name in the session.
+    pub(crate) name: String,
+    pub(crate) against: Against,
+    pub(crate) target: Target,
+}
+
+impl Figure {
+    fn new(title: String, name: &str, against: Against, target: Target) -> Self {
+        Self { title, name: name.to_owned(), against, target }
+    }
+}
+
+/// A table and what its second column holds.
+pub(crate) struct Table {
+    pub(crate) title: &'static str,
+    pub(crate) against: &'static str,
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// All tables, in the order in which they are shown.
+pub(crate) fn tables(sizes: &[Size]) -> Vec<Table> {
+    let mut tables = vec![
+        Table { title: "Sealed and delivered", against: "limit", figures: delivered() },
+        Table { title: "Alone", against: "promised", figures: alone() },
+        Table { title: "Peers", against: "commanded/eventstore", figures: peers() },
+    ];
+    let growth: Vec<Figure> =
+        sizes.iter().filter(|size| !size.is_smallest()).flat_map(|size| grown(*size)).collect();
+    if !growth.is_empty() {
+        tables.push(Table { title: "Growth", against: "empty log", figures: growth });
+    }
+    tables
+}
+
+/// Against what `pgbench` reaches with as many clients.
+fn delivered() -> Vec<Figure> {
+    let of = |writers: usize, organisations: usize| {
+        let plural = if organisations == 1 { "" } else { "s" };
+        let writing = if writers == 1 { "1 writer" } else { &format!("{writers} writers") };
+        let target = if writers == 1 { Target::None } else { Target::AtLeast(0.85) };
+        Figure::new(
+            format!("events/s, {writing}, {organisations} organisation{plural}"),
+            &format!("delivered/{writers}/{organisations}/0"),
+            Against::Figure(format!("limit/{writers}")),
+            target,
+        )
+    };
+    [1, 8, 32].into_iter().flat_map(|writers| [of(writers, 1), of(writers, 100)]).collect()
+}
+
+fn alone() -> Vec<Figure> {
+    let promised = |title: &str, name: &str, value: f64, is_rate: bool| {
+        let target = if is_rate { Target::AtLeast(1.0) } else { Target::AtMost(1.0) };
+        Figure::new(title.to_owned(), name, Against::Value(value), target)
+    };
+    vec![
+        promised("command to readable in order at 1,000/s, p50, ms", "p50/0", 3.0, false),
+        promised("command to readable in order at 1,000/s, p99, ms", "p99/0", 15.0, false),
+        promised("sealer on a backlog, events/s", "seal/0", 40_000.0, true),
+        promised("verification, events/s", "verify/0", 100_000.0, true),
+        Figure::new(
+            "replay into a projection, events/s (against a bare stream of the rows)".to_owned(),
+            "catch_up/0",
+            Against::Figure("stream/0".to_owned()),
+            Target::AtLeast(0.6),
+        ),
+        promised("idle, node and server, % of a core", "idle/all", 1.0, false),
+        Figure::new("idle, node alone".to_owned(), "idle/node", Against::Nothing, Target::None),
+        Figure::new("idle, server alone".to_owned(), "idle/server", Against::Nothing, Target::None),
+        Figure::new(
+            "idle, transactions/s".to_owned(),
+            "idle/transactions",
+            Against::Nothing,
+            Target::None,
+        ),
+    ]
+}
+
+/// Measured on this kind of machine with their own defaults; see the page.
+fn peers() -> Vec<Figure> {
+    let peer = |title: &str, name: &str, value: f64, times: f64| {
+        Figure::new(title.to_owned(), name, Against::Value(value), Target::AtLeast(times))
+    };
+    vec![
+        peer(
+            "single appends/s, 8 writers (ours delivered as well)",
+            "delivered/8/100/0",
+            653.0,
+            8.0,
+        ),
+        peer("deliveries/s to a consumer of everything", "catch_up/0", 6_019.0, 4.0),
+    ]
+}
+
+/// The same figures with a past, against those of a log without.
+fn grown(size: Size) -> Vec<Figure> {
+    let of = |title: &str, name: &str, is_rate: bool| {
+        let target = if is_rate { Target::AtLeast(0.8) } else { Target::AtMost(1.2) };
+        Figure::new(
+            format!("{title}, {} events", size.title()),
+            &format!("{name}/{}", size.name()),
+            Against::Figure(format!("{name}/0")),
+            target,
+        )
+    };
+    vec![
+        of("events/s, 8 writers", "delivered/8/100", true),
+        of("events/s, 32 writers", "delivered/32/100", true),
+        of("p50 at 1,000/s, ms", "p50", false),
+        of("p99 at 1,000/s, ms", "p99", false),
+        of("sealer on a backlog, events/s", "seal", true),
+        of("verification, events/s", "verify", true),
+        of("replay, events/s", "catch_up", true),
+    ]
+}

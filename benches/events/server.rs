@@ -1,0 +1,166 @@
+//! The server under test, its databases, and what it can do at most.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use otp::{Clock, Root, SupervisorSpec};
+use platform::DomainName;
+use platform::postgres::{APP, Embedded, OWNER, Options};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool};
+
+/// The domain whose facts are recorded.
+pub(crate) const DOMAIN: DomainName = DomainName::new("recruit");
+
+/// A row of the limit: as many bytes as an event's payload and metadata, and nothing else.
+const PLAIN_TABLE: &str = "create table public.plain (
+    id bigint generated always as identity primary key, payload bytea not null);
+    grant insert on public.plain to finnest_app";
+const PLAIN_INSERT: &str =
+    "insert into public.plain (payload) values (decode(repeat('61', 500), 'hex'))";
+
+/// A PostgreSQL server of the benchmark's own, with the settings the platform gives its own server.
+pub(crate) struct Server {
+    root: Root,
+    embedded: Embedded,
+    base: DataDir,
+}
+
+/// The server's directory, which is gone when the benchmark ends, however it ends.
+struct DataDir(PathBuf);
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // What is left behind in a temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Server {
+    /// Starts a server on an empty directory, and makes the database all others are copied from.
+    pub(crate) async fn start() -> Self {
+        let base = DataDir(benches::data_dir("events"));
+        let options = Options { data_dir: Some(base.0.clone()), ..Options::default() };
+        let embedded = Embedded::prepare(options).await.expect("a server is installed");
+        let spec = SupervisorSpec::default().child(embedded.child());
+        let root = Root::start(spec, Clock::system()).await.expect("the server starts");
+        let owner = embedded.owner_options();
+        platform::migrate(&owner, &[DOMAIN]).await.expect("the migrations run");
+        run(&owner, PLAIN_TABLE).await;
+        std::fs::write(base.0.join("insert.sql"), PLAIN_INSERT).expect("the directory is ours");
+        Self { root, embedded, base }
+    }
+
+    /// An empty log in a database of its own.
+    pub(crate) async fn create_log(&self, name: &str) -> Database {
+        let copy = format!("create database {name} template finnest");
+        run(&self.embedded.owner_options().database("postgres"), &copy).await;
+        Database {
+            owner: self.embedded.owner_options().database(name),
+            app: self.embedded.app_options().database(name),
+        }
+    }
+
+    /// Plain durable single-row inserts a second: what this server can do at most.
+    pub(crate) fn limit(&self, clients: usize, seconds: u64) -> f64 {
+        let output = Command::new(program("pgbench"))
+            .args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()])
+            .args(["-T", &seconds.to_string(), "-U", APP, "-h"])
+            .arg(self.embedded.socket_dir())
+            .arg("-f")
+            .arg(self.base.0.join("insert.sql"))
+            .arg(OWNER)
+            .output()
+            .expect("pgbench is installed with the server");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
+        let rate = rate.and_then(|rate| rate.split(' ').next()?.parse().ok());
+        rate.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Processor time the server has used so far, with all its processes, in seconds.
+    pub(crate) fn processor_seconds(&self) -> f64 {
+        let pid = std::fs::read_to_string(self.base.0.join("pg/postmaster.pid"))
+            .expect("the server runs");
+        let pid = pid.lines().next().expect("its first line is the process").to_owned();
+        let processes = std::fs::read_dir("/proc").expect("this is Linux");
+        let of_server = processes.filter_map(|entry| {
+            let stat = Stat::read(&entry.ok()?.path())?;
+            (stat.parent == pid || stat.pid == pid).then_some(stat.seconds)
+        });
+        of_server.sum()
+    }
+
+    /// Stops the server and removes its data.
+    pub(crate) async fn stop(self) {
+        self.root.stop().await;
+    }
+}
+
+/// One database of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) owner: PgConnectOptions,
+    pub(crate) app: PgConnectOptions,
+}
+
+impl Database {
+    /// Connections as the platform opens them.
+    pub(crate) fn pool(&self, connections_max: u32) -> PgPool {
+        let options = self.app.clone().options([("jit", "off")]);
+        PgPoolOptions::new().max_connections(connections_max).connect_lazy_with(options)
+    }
+
+    /// A connection of the owner, to whom no row security applies.
+    pub(crate) async fn owner(&self) -> PgConnection {
+        self.owner.connect().await.expect("the server answers")
+    }
+
+    /// Transactions so far, committed or not.
+    pub(crate) async fn transactions(&self) -> i64 {
+        let sql = "select xact_commit + xact_rollback from pg_stat_database
+                   where datname = current_database()";
+        sqlx::query_scalar(sql).fetch_one(&mut self.owner().await).await.expect("it is counted")
+    }
+}
+
+async fn run(options: &PgConnectOptions, sql: &str) {
+    let mut connection = options.connect().await.expect("the server answers");
+    // Safe: every statement is written down in this program.
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the owner may");
+}
+
+/// A client program; Debian keeps some of them with the server and off the path.
+fn program(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    found.sort();
+    let beside = found.into_iter().rev().map(|bin| bin.join(name)).find(|path| path.exists());
+    beside.unwrap_or_else(|| name.into())
+}
+
+/// What the kernel says about a process.
+pub(crate) struct Stat {
+    pid: String,
+    parent: String,
+    /// Processor time it has used, with that of its children which have ended.
+    pub(crate) seconds: f64,
+}
+
+/// Ticks of the kernel's processor clock a second, the same on every Linux we know.
+const TICKS: f64 = 100.0;
+
+impl Stat {
+    /// Reads `stat` in the directory of a process.
+    pub(crate) fn read(process: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(process.join("stat")).ok()?;
+        let (before, after) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = after.split(' ').collect();
+        let ticks = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<f64>().ok());
+        Some(Self {
+            pid: before.split(' ').next()?.to_owned(),
+            parent: (*fields.get(1)?).to_owned(),
+            seconds: ticks.sum::<f64>() / TICKS,
+        })
+    }
+}
