@@ -26,6 +26,7 @@ mod stats;
 mod transaction;
 mod unsealed;
 pub mod verify;
+pub mod wake;
 
 pub use append::{AppendError, NewEvent, PAYLOAD_BYTES_MAX, append};
 pub use consumer::Consumer;

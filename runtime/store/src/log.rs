@@ -18,6 +18,8 @@ pub struct Log(Arc<Shared>, PgPool);
 struct Shared {
     clock: Clock,
     nudge: Nudge,
+    /// Given beside the other while another node leads.
+    committed_here: Nudge,
     head: watch::Sender<Position>,
     stats: SealerStats,
     /// What this node sealed lately.
@@ -33,6 +35,7 @@ impl Log {
         let shared = Shared {
             clock,
             nudge: Nudge::new(),
+            committed_here: Nudge::new(),
             head: watch::Sender::new(Position::ORIGIN),
             stats: SealerStats::default(),
             recent: std::sync::Mutex::default(),
@@ -53,6 +56,9 @@ impl Log {
     /// A hint: what is never nudged is found by the sealer's own slow scan.
     pub fn nudge(&self) {
         self.0.nudge.nudge();
+        if !self.leads() {
+            self.0.committed_here.nudge();
+        }
     }
 
     /// Follows the highest sealed position known on this node.
@@ -103,6 +109,16 @@ impl Log {
     /// Tells this process of a head that it has learnt of elsewhere; heads never go back.
     pub fn learn_head(&self, position: Position) {
         self.publish_head(position);
+    }
+
+    /// Whether the sealer of this node leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.stats.is_leader()
+    }
+
+    /// Waits until something was committed here while another node leads.
+    pub(crate) async fn committed_here(&self) {
+        self.0.committed_here.nudged().await;
     }
 
     pub(crate) fn wake(&self) -> &Nudge {

@@ -62,6 +62,10 @@ impl SealerStats {
         }
     }
 
+    pub(crate) fn is_leader(&self) -> bool {
+        self.is_leader.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn looked(&self) {
         self.looks.fetch_add(1, Ordering::Relaxed);
     }

@@ -9,3 +9,4 @@ mod migration;
 mod read;
 mod sealer;
 mod verify;
+mod wake;
