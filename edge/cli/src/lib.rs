@@ -43,7 +43,7 @@ pub use clap_complete::Shell;
 pub use command::{command, write_completions};
 pub use exit::Exit;
 pub use options::{
-    CellOptions, DatabaseOptions, Format, LogFormat, Secret, ServeOptions, Server, Style,
+    BusKind, CellOptions, DatabaseOptions, Format, LogFormat, Secret, ServeOptions, Server, Style,
 };
 pub use request::{Remote, Request, Task, VerifyOptions, parse};
 pub use run::run;

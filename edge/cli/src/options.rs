@@ -127,6 +127,15 @@ pub struct ServeOptions {
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub connections_max: u32,
+    /// How this node hears of what other nodes do
+    #[arg(
+        long,
+        value_enum,
+        env = "FINNEST_BUS",
+        hide_env_values = true,
+        default_value = "postgres"
+    )]
+    pub bus: BusKind,
     /// What to log, for example `info` or `warn,platform=debug`
     #[arg(
         long,
@@ -148,6 +157,15 @@ pub struct ServeOptions {
     /// Where the data are.
     #[command(flatten)]
     pub database: DatabaseOptions,
+}
+
+/// How events reach the nodes that share a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BusKind {
+    /// This node is the only one; it opens no connection for others to wake it
+    Local,
+    /// Nodes wake each other through the database they share
+    Postgres,
 }
 
 /// How the platform runs one domain in a process of its own.

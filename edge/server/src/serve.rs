@@ -34,6 +34,8 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         clock: Clock::system(),
         node: settings.node.clone(),
         connections_max: settings.connections_max,
+        wakes: settings.wakes,
+        relay: None,
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
             let mut children = edge(system, &bound);

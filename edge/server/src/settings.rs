@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use cli::{DatabaseOptions, ServeOptions};
+use cli::{BusKind, DatabaseOptions, ServeOptions};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
-use platform::{Catalog, Database};
+use platform::{Catalog, Database, Wakes};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub node: String,
     /// The most database connections.
     pub connections_max: u32,
+    /// How it hears of what other nodes do.
+    pub wakes: Wakes,
     /// What to log.
     pub log: String,
 }
@@ -54,6 +56,10 @@ impl From<ServeOptions> for Settings {
             source: options.database.into(),
             node: options.node.unwrap_or_else(|| Uuid::now_v7().to_string()),
             connections_max: options.connections_max,
+            wakes: match options.bus {
+                BusKind::Local => Wakes::Local,
+                BusKind::Postgres => Wakes::Shared,
+            },
             log: options.log,
         }
     }

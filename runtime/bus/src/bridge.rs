@@ -1,5 +1,6 @@
 //! The bridge: follows the seal on this node and publishes what was sealed.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::broadcast::Bus;
 use crate::event::BusEvent;
+use crate::topic_filter::TopicFilter;
 
 /// How long the bridge waits for the head to move before it looks anyway.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,8 +26,9 @@ const BATCH_EVENTS_MAX: u32 = 1_000;
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 type ReadHead = dyn Fn() -> BoxFuture<'static, Result<Position, SourceError>> + Send + Sync;
-type ReadAfter =
-    dyn Fn(Position, u32) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>> + Send + Sync;
+type ReadAfter = dyn Fn(&TopicFilter, Position, u32) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>>
+    + Send
+    + Sync;
 
 /// Where sealed events come from. The bus knows no database; the platform gives it this.
 #[derive(Clone)]
@@ -37,19 +40,45 @@ pub struct Source {
 
 impl Source {
     /// A log whose sealed head moves with `head`. `read_head` asks it where it stands now, and
-    /// `read_after` for up to so many events after a position, in order.
+    /// `read_after` for up to so many events after a position, in order, of which all that match
+    /// are among them.
     pub fn new(
         head: watch::Receiver<Position>,
         read_head: impl Fn() -> BoxFuture<'static, Result<Position, SourceError>>
         + Send
         + Sync
         + 'static,
-        read_after: impl Fn(Position, u32) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>>
+        read_after: impl Fn(
+            &TopicFilter,
+            Position,
+            u32,
+        ) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
         Self { head, read_head: Arc::new(read_head), read_after: Arc::new(read_after) }
+    }
+
+    /// Where the log stands now.
+    pub(crate) async fn head(&self) -> Result<Position, SourceError> {
+        (self.read_head)().await
+    }
+
+    /// Up to `limit` events after a position, those that match among them. Fewer are all there are.
+    pub(crate) async fn read(
+        &self,
+        filter: &TopicFilter,
+        after: Position,
+        limit: u32,
+    ) -> Result<Vec<BusEvent>, SourceError> {
+        (self.read_after)(filter, after, limit).await
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Source").field("head", &*self.head.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -57,6 +86,7 @@ impl Source {
 #[must_use]
 pub fn child(bus: &Bus, source: Source) -> ChildSpec {
     let bus = bus.clone();
+    bus.attach(&source);
     ChildSpec::process("bridge", move || Bridge { bus: bus.clone(), source: source.clone() })
 }
 
@@ -70,7 +100,7 @@ impl Process for Bridge {
     /// log that does not answer is asked again by the loop.
     async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
         if self.bus.published().is_none()
-            && let Ok(head) = (self.source.read_head)().await
+            && let Ok(head) = self.source.head().await
         {
             self.bus.begin_at(head);
         }
@@ -96,11 +126,11 @@ impl Bridge {
     async fn follow(&mut self, context: &RunContext) -> Result<(), SourceError> {
         let mut position = match self.bus.published() {
             Some(position) => position,
-            None => self.bus.begin_at((self.source.read_head)().await?),
+            None => self.bus.begin_at(self.source.head().await?),
         };
         while !context.is_stopping() {
             self.source.head.mark_unchanged();
-            let events = (self.source.read_after)(position, BATCH_EVENTS_MAX).await?;
+            let events = self.source.read(&TopicFilter::All, position, BATCH_EVENTS_MAX).await?;
             if let Some(last) = events.last() {
                 position = last.position;
                 self.bus.publish(events.into_iter().map(Arc::new)).await;

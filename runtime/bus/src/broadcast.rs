@@ -4,14 +4,17 @@
 //! the bus, so its successor goes on with the next event.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use kernel::{OrgId, Position};
 use otp::{ChildSpec, ExitReason, Process, RunContext};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::bridge::{Source, SourceError};
+use crate::counts::{Counts, QueueCounts};
 use crate::event::BusEvent;
-use crate::mailbox::{Delivery, Mailbox};
+use crate::mailbox::{LossClass, Mailbox};
+use crate::subscription::{DurableSubscription, Subscription};
 use crate::topic_filter::TopicFilter;
 
 /// Events that may wait for the broadcaster before whoever publishes has to wait too.
@@ -25,7 +28,7 @@ const EVENTS_PER_TURN: usize = 256;
 pub struct Bus(Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     /// Events each subscriber may be behind.
     capacity: usize,
     inbox: Mutex<VecDeque<Arc<BusEvent>>>,
@@ -34,6 +37,11 @@ struct Shared {
     subscribers: Mutex<Subscribers>,
     /// The last position put into the inbox, for a bridge that starts again.
     published: Mutex<Option<Position>>,
+    /// Where publishing began: what lies before it was never in the inbox.
+    begun: watch::Sender<Option<Position>>,
+    /// The log, for subscribers that have to read there what did not fit.
+    source: OnceLock<Source>,
+    counts: Arc<Counts>,
 }
 
 /// Subscribers by organisation, so that an event is offered only to those who may want it.
@@ -41,6 +49,8 @@ struct Shared {
 struct Subscribers {
     of_all: Vec<Subscriber>,
     by_org: HashMap<OrgId, Vec<Subscriber>>,
+    /// The last position offered to everybody.
+    offered: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -60,17 +70,66 @@ impl Bus {
             handed_out: Notify::new(),
             subscribers: Mutex::default(),
             published: Mutex::new(None),
+            begun: watch::Sender::new(None),
+            source: OnceLock::new(),
+            counts: Arc::default(),
         }))
     }
 
-    /// Listens to what matches `filter`, from now on until the subscription is dropped.
+    /// Listens to what matches `filter`, from now on until the subscription is dropped. Whoever is
+    /// too slow loses the [oldest](LossClass::Lossy) events.
     #[must_use]
     pub fn subscribe(&self, filter: impl Into<TopicFilter>) -> Subscription {
         let filter = filter.into();
-        let mailbox = Arc::new(Mailbox::new(self.0.capacity));
+        let (mailbox, _) = self.join(LossClass::Lossy, &filter);
+        Subscription::new(mailbox, filter, Arc::downgrade(&self.0))
+    }
+
+    /// Listens as [`Bus::subscribe`] does. Whoever is too slow loses what is
+    /// [out of date](LossClass::LatestWins): of each topic only the newest event waits.
+    #[must_use]
+    pub fn subscribe_latest(&self, filter: impl Into<TopicFilter>) -> Subscription {
+        let filter = filter.into();
+        let (mailbox, _) = self.join(LossClass::LatestWins, &filter);
+        Subscription::new(mailbox, filter, Arc::downgrade(&self.0))
+    }
+
+    /// Listens to what matches `filter` after the position `after`, first from the log and then
+    /// live, and loses [nothing](LossClass::Durable): whoever is too slow reads it from the log.
+    #[must_use]
+    pub fn subscribe_durably(
+        &self,
+        filter: impl Into<TopicFilter>,
+        after: Position,
+    ) -> DurableSubscription {
+        let filter = filter.into();
+        let (mailbox, offered) = self.join(LossClass::Durable, &filter);
+        let live = Subscription::new(mailbox, filter, Arc::downgrade(&self.0));
+        DurableSubscription::new(live, after, offered)
+    }
+
+    /// Where the log stands now.
+    pub(crate) async fn head(&self) -> Result<Position, SourceError> {
+        match self.0.source.get() {
+            Some(source) => source.head().await,
+            None => Err("no log feeds this bus yet".into()),
+        }
+    }
+
+    /// Adds a subscriber; answers its mailbox, and the last event that was offered before.
+    fn join(&self, class: LossClass, filter: &TopicFilter) -> (Arc<Mailbox>, Option<Position>) {
+        let counts = self.0.counts.clone();
+        let mailbox = Arc::new(Mailbox::new(class, self.0.capacity, counts));
         let subscriber = Subscriber { filter: filter.clone(), mailbox: Arc::downgrade(&mailbox) };
-        lock(&self.0.subscribers).add(subscriber);
-        Subscription { mailbox, filter, bus: Arc::downgrade(&self.0) }
+        let mut subscribers = lock(&self.0.subscribers);
+        subscribers.add(subscriber);
+        (mailbox, subscribers.offered)
+    }
+
+    /// What the subscribers of a class have seen.
+    #[must_use]
+    pub fn counts(&self, class: LossClass) -> QueueCounts {
+        self.0.counts.of(class).now()
     }
 
     /// How many are listening.
@@ -105,14 +164,26 @@ impl Bus {
 
     /// Remembers where publishing begins, if it has not begun.
     pub(crate) fn begin_at(&self, position: Position) -> Position {
-        *lock(&self.0.published).get_or_insert(position)
+        let position = *lock(&self.0.published).get_or_insert(position);
+        self.0.begun.send_if_modified(|begun| {
+            let is_news = begun.is_none();
+            begun.get_or_insert(position);
+            is_news
+        });
+        position
+    }
+
+    /// Tells subscribers which log to read what they have missed from.
+    pub(crate) fn attach(&self, source: &Source) {
+        // A bridge that is started again has the same log.
+        let _ = self.0.source.set(source.clone());
     }
 
     /// Hands out up to `max` events; answers how many.
     ///
     /// Nothing here waits, so a kill falls before or after it and never between taking an event and
     /// handing it out.
-    fn hand_out(&self, max: usize) -> usize {
+    pub(crate) fn hand_out(&self, max: usize) -> usize {
         for count in 0..max {
             let Some(event) = lock(&self.0.inbox).pop_front() else {
                 return count;
@@ -146,7 +217,8 @@ impl Subscribers {
         }
     }
 
-    fn offer(&self, event: &Arc<BusEvent>) {
+    fn offer(&mut self, event: &Arc<BusEvent>) {
+        self.offered = Some(event.position);
         let of_org = self.by_org.get(&event.topic.org_id).into_iter().flatten();
         for subscriber in self.of_all.iter().chain(of_org) {
             if subscriber.filter.matches(&event.topic)
@@ -169,71 +241,21 @@ impl Drop for Shared {
     }
 }
 
-/// Somebody's ear on the bus.
-#[derive(Debug)]
-pub struct Subscription {
-    mailbox: Arc<Mailbox>,
-    filter: TopicFilter,
-    /// Weak, so that listening does not keep a bus alive that nobody speaks on.
-    bus: Weak<Shared>,
-}
-
-/// Why there is no next event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Interrupted {
-    /// The subscriber was too slow: so many events were dropped before the next one.
-    #[error("{lost} events were dropped, because the subscriber was too slow")]
-    Lagged {
-        /// How many.
-        lost: u64,
-    },
-    /// The bus is gone.
-    #[error("the bus is closed")]
-    Closed,
-}
-
-impl Subscription {
-    /// Waits for the next event.
-    ///
-    /// # Errors
-    /// [`Interrupted::Lagged`] once after each loss; the events after it can be received as usual.
-    ///
-    /// # Cancel safety
-    /// No event is lost when the future is dropped.
-    pub async fn recv(&mut self) -> Result<Arc<BusEvent>, Interrupted> {
-        received(self.mailbox.take().await)
+impl Shared {
+    /// The log, once publishing has begun, and where it began.
+    pub(crate) fn begun(&self) -> Option<(Source, Position)> {
+        let position = *self.begun.borrow();
+        Some((self.source.get()?.clone(), position?))
     }
 
-    /// The next event if it is there already.
-    ///
-    /// # Errors
-    /// As [`Subscription::recv`].
-    pub fn try_recv(&mut self) -> Result<Option<Arc<BusEvent>>, Interrupted> {
-        self.mailbox.try_take().map(received).transpose()
+    /// Tells when publishing has begun.
+    pub(crate) fn beginnings(&self) -> watch::Receiver<Option<Position>> {
+        self.begun.subscribe()
     }
 
-    /// What it listens to.
-    #[must_use]
-    pub fn filter(&self) -> &TopicFilter {
-        &self.filter
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        // The mailbox itself goes after this, so it is replaced by one that nobody knows.
-        self.mailbox = Arc::new(Mailbox::new(1));
-        if let Some(bus) = self.bus.upgrade() {
-            lock(&bus.subscribers).sweep(self.filter.org_id());
-        }
-    }
-}
-
-fn received(delivery: Delivery) -> Result<Arc<BusEvent>, Interrupted> {
-    match delivery {
-        Delivery::Event(event) => Ok(event),
-        Delivery::Lost(lost) => Err(Interrupted::Lagged { lost }),
-        Delivery::Closed => Err(Interrupted::Closed),
+    /// Forgets subscribers that are gone, among those whose filter has this organisation.
+    pub(crate) fn sweep(&self, org_id: Option<OrgId>) {
+        lock(&self.subscribers).sweep(org_id);
     }
 }
 
@@ -280,6 +302,7 @@ mod tests {
 
     use super::*;
     use crate::event::tests::event;
+    use crate::subscription::Interrupted;
 
     async fn publish(bus: &Bus, topic: &Topic, positions: std::ops::RangeInclusive<i64>) {
         bus.publish(positions.map(|position| event(topic.clone(), position))).await;

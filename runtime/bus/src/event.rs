@@ -124,6 +124,11 @@ pub(crate) mod tests {
 
     /// An event of `topic` at `position`.
     pub(crate) fn event(topic: Topic, position: i64) -> Arc<BusEvent> {
+        event_of(topic, position, r#"{"headcount":3}"#.into())
+    }
+
+    /// An event with this payload.
+    pub(crate) fn event_of(topic: Topic, position: i64, payload: Arc<str>) -> Arc<BusEvent> {
         let heading = Heading {
             position: Position(position),
             topic,
@@ -134,7 +139,7 @@ pub(crate) mod tests {
             causation_id: None,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
-        Arc::new(BusEvent::new(heading, r#"{"headcount":3}"#))
+        Arc::new(BusEvent::new(heading, payload))
     }
 
     #[test]

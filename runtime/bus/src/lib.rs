@@ -1,25 +1,39 @@
 //! Bus: live fan-out of sealed events within one node.
 //!
 //! The [bridge] follows the sealed head and hands every event to the [bus](Bus), whose
-//! [broadcaster](broadcast) gives it to everyone who [subscribed](Bus::subscribe) to its topic.
-//! Each event is encoded once, however many sockets it goes to.
+//! [broadcaster](broadcast) gives it to everyone who subscribed to its [topic](TopicFilter). Each
+//! event is encoded once, however many sockets it goes to. A subscriber chooses what it would rather
+//! lose when it is slower than the events; its queue is bounded, and its neighbours never notice.
 //!
-//! | loss | what happens |
-//! |---|---|
-//! | a slow subscriber | its oldest events go, and it is [told](Interrupted::Lagged) how many |
-//! | broadcaster or bridge die | nothing is lost: both go on where they stopped |
-//! | the node dies | subscribers are gone too; clients catch up from their last position |
+//! | class | how | a slow subscriber loses |
+//! |---|---|---|
+//! | [durable](LossClass::Durable) | [`Bus::subscribe_durably`] | nothing: it goes on from the log, in order |
+//! | [latest wins](LossClass::LatestWins) | [`Bus::subscribe_latest`] | what a newer event of the same topic replaces |
+//! | [lossy](LossClass::Lossy) | [`Bus::subscribe`] | the oldest, and is [told](Interrupted::Lagged) how many |
+//!
+//! When broadcaster or bridge die, nothing is lost: both go on where they stopped. When the node
+//! dies, its subscribers are gone too; whoever has to go on keeps its place under a name, which is
+//! the [contract](backend) that other transports keep as well.
 //!
 //! **Invariant:** only sealed events travel here, in the order of their positions; nothing here can
 //! hold up the log.
 
+pub mod backend;
 pub mod bridge;
 pub mod broadcast;
+mod counts;
 mod event;
 mod mailbox;
+mod subscription;
+mod tail;
 mod topic_filter;
 
+pub use backend::{Backend, BackendError, Start, Subscriber, SubscriptionSpec};
 pub use bridge::{Source, SourceError};
-pub use broadcast::{Bus, Interrupted, Subscription};
+pub use broadcast::Bus;
+pub use counts::QueueCounts;
 pub use event::{BusEvent, Heading};
-pub use topic_filter::TopicFilter;
+pub use mailbox::LossClass;
+pub use subscription::{DurableError, DurableSubscription, Interrupted, Subscription};
+pub use tail::{MemoryPlaces, Places, Tail};
+pub use topic_filter::{ParseFilterError, TopicFilter};

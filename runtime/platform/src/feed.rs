@@ -1,7 +1,8 @@
 //! The feed: how sealed events of the log become live events of the bus.
 
-use bus::{BusEvent, Heading, Source};
+use bus::{Bus, BusEvent, Heading, Places, Source, SourceError, Tail, TopicFilter};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use kernel::{Position, Topic};
 use store::{Log, ReadError, SealedEvent, read};
 
@@ -14,15 +15,63 @@ pub(crate) fn of(log: &Log) -> Source {
             let log = asked.clone();
             async move { Ok(sealed_head(&log).await?) }.boxed()
         },
-        move |after, limit| {
-            let log = followed.clone();
+        move |filter, after, limit| {
+            let (log, filter) = (followed.clone(), filter.clone());
             async move {
-                let events = after_position(&log, after, limit).await?;
+                let events = matching(&log, &filter, after, limit).await?;
                 Ok(events.iter().map(live_event).collect())
             }
             .boxed()
         },
     )
+}
+
+/// Durable subscriptions to the live events of this node; their places are kept beside the cursors.
+pub(crate) fn tail(bus: &Bus, log: &Log) -> Tail {
+    Tail::new(bus, LogPlaces { log: log.clone() })
+}
+
+/// Places in the database of the log.
+#[derive(Debug)]
+struct LogPlaces {
+    log: Log,
+}
+
+impl Places for LogPlaces {
+    fn find(&self, name: &str) -> BoxFuture<'static, Result<Option<Position>, SourceError>> {
+        let (log, name) = (self.log.clone(), cursor_of(name));
+        async move { Ok(store::place::find(log.pool(), &name).await?) }.boxed()
+    }
+
+    fn keep(&self, name: &str, position: Position) -> BoxFuture<'static, Result<(), SourceError>> {
+        let (log, name) = (self.log.clone(), cursor_of(name));
+        async move {
+            let now = log.clock().now();
+            Ok(store::place::keep(log.pool(), &name, position, now).await?)
+        }
+        .boxed()
+    }
+}
+
+/// The name of a place among the cursors of consumers, which begin with their domain.
+fn cursor_of(name: &str) -> String {
+    format!("bus/{name}")
+}
+
+/// Sealed events after a position, in order, all that match among them.
+async fn matching(
+    log: &Log,
+    filter: &TopicFilter,
+    after: Position,
+    limit: u32,
+) -> Result<Vec<SealedEvent>, ReadError> {
+    let TopicFilter::Topic(topic) = filter else {
+        return after_position(log, after, limit).await;
+    };
+    let mut reading = store::begin_reading(log.pool()).await?;
+    let events = read::of_topic(&mut reading, topic, after, limit).await?;
+    reading.rollback().await?;
+    Ok(events)
 }
 
 /// The last sealed position, as the database has it.

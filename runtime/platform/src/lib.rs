@@ -64,7 +64,7 @@ pub use projection::{Project, Projecting, Projection, projection};
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;
-pub use system::{Config, Database, MakeEdge, System, known};
+pub use system::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, System, Wakes, known};
 pub use telemetry::Telemetry;
 pub use text::{BadText, trimmed};
 pub use tx::{Snapshot, Tx};

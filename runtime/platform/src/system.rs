@@ -18,10 +18,12 @@ use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::{Log, read};
+use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::cell::{self, Cell, MakeCell};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
+use crate::feed;
 use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
@@ -29,7 +31,7 @@ use crate::postgres::Embedded;
 use crate::refusal::{Error, Result};
 use crate::subtree;
 use crate::telemetry::Telemetry;
-use crate::tree::{self, Parts};
+use crate::tree::{self, Live, Parts};
 use crate::tuned::Tuned;
 use crate::tx::Opening;
 
@@ -50,6 +52,36 @@ pub enum Database {
 /// Makes the processes of the edge, which know surfaces and so are not known here.
 pub type MakeEdge = Box<dyn FnOnce(&System) -> Vec<ChildSpec> + Send>;
 
+/// How a node hears of what other nodes commit and seal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wakes {
+    /// It does not: there is no other, or half a second is soon enough.
+    Local,
+    /// By words over a connection to the database that all of them hold.
+    #[default]
+    Shared,
+}
+
+/// Makes the relay of this node from the events it is to pass on.
+pub type MakeRelay = Box<dyn FnOnce(Arc<dyn bus::Backend>) -> Relay + Send>;
+
+/// What passes events on, and how far it has got.
+pub struct Relay {
+    /// The process.
+    pub child: ChildSpec,
+    /// How far it has got.
+    pub relayed: watch::Receiver<Relayed>,
+}
+
+/// What was passed on for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relayed {
+    /// Everything up to here.
+    pub position: Position,
+    /// When the last of it was recorded, if anything was passed on since the start.
+    pub recorded_at: Option<Timestamp>,
+}
+
 /// What a system needs to start.
 pub struct Config {
     /// Where the data are.
@@ -64,6 +96,10 @@ pub struct Config {
     pub node: String,
     /// The most database connections this node opens.
     pub connections_max: u32,
+    /// How live events reach the nodes that share the database.
+    pub wakes: Wakes,
+    /// Passes every sealed event on to somewhere else; without it nothing does.
+    pub relay: Option<MakeRelay>,
     /// The processes of the edge.
     pub edge: MakeEdge,
     /// Runs the cells of domains placed in processes; without it there are none.
@@ -86,6 +122,7 @@ struct Inner {
     log: Log,
     queues: Queues,
     bus: Bus,
+    relayed: OnceLock<watch::Receiver<Relayed>>,
     telemetry: Telemetry,
     identities: Identities,
     homes: Homes,
@@ -112,7 +149,13 @@ impl System {
         let tuned = Tuned::new(&catalog, config.tuning, config.page);
         let system = Self::new(app, max, tuned, config.clock, node, Arc::new(catalog), cells);
         let edge = (config.edge)(&system);
-        let parts = Parts::new(&system, embedded.as_ref(), owner, edge);
+        let relay = config.relay.map(|make| make(system.durable_events()));
+        let relay = relay.map(|relay| {
+            system.inner.relayed.get_or_init(|| relay.relayed);
+            relay.child
+        });
+        let live = Live { wakes: config.wakes, relay };
+        let parts = Parts::new(&system, embedded.as_ref(), owner, live, edge);
         system.inner.tuned.parts.get_or_init(|| Arc::downgrade(&parts));
         let spec = tree::root(&system, &parts);
         drop(parts);
@@ -147,6 +190,7 @@ impl System {
             log: Log::new(pool.clone(), clock.clone()),
             queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
             bus: Bus::new(BUS_CAPACITY),
+            relayed: OnceLock::new(),
             telemetry: Telemetry::new(),
             identities: Identities::default(),
             tuned,
@@ -245,6 +289,18 @@ impl System {
     #[must_use]
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
+    }
+
+    /// The live events for whoever acts on them and may miss none: each subscription goes on from
+    /// its place in the log, also on another node.
+    #[must_use]
+    pub fn durable_events(&self) -> Arc<dyn bus::Backend> {
+        Arc::new(feed::tail(&self.inner.bus, &self.inner.log))
+    }
+
+    /// How far the relay of this node has got, if there is one.
+    pub(crate) fn relayed(&self) -> Option<Relayed> {
+        self.inner.relayed.get().map(|relayed| *relayed.borrow())
     }
 
     /// The event log.

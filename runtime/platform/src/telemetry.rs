@@ -9,6 +9,11 @@
 //! | `finnest_process_up` | gauge | path | 1 or 0 |
 //! | `finnest_process_mailbox_messages` | gauge | path | messages waiting |
 //! | `finnest_sealed_position` | gauge | | position |
+//! | `finnest_bus_subscribers` | gauge | class | subscribers to live events |
+//! | `finnest_bus_queue_events_max` | gauge | class | the most events that waited for one of them |
+//! | `finnest_bus_dropped_total` | counter | class | events that did not fit a queue |
+//! | `finnest_relay_lag_events` | gauge | | sealed events not passed on yet |
+//! | `finnest_relay_lag_seconds` | gauge | | age of the last event passed on, while there are more |
 //! | `finnest_queue_jobs` | gauge | queue, state | jobs |
 //! | `finnest_database_connections` | gauge | state | connections |
 //!
@@ -36,6 +41,11 @@ pub struct Telemetry {
     pub(crate) up: IntGaugeVec,
     pub(crate) mailbox: IntGaugeVec,
     pub(crate) sealed_position: IntGauge,
+    pub(crate) bus_subscribers: IntGaugeVec,
+    pub(crate) bus_queue_max: IntGaugeVec,
+    pub(crate) bus_dropped: IntCounterVec,
+    pub(crate) relay_lag: IntGauge,
+    pub(crate) relay_lag_seconds: IntGauge,
     pub(crate) queue_jobs: IntGaugeVec,
     pub(crate) connections: IntGaugeVec,
 }
@@ -53,6 +63,7 @@ impl Telemetry {
         let gauge = |name, help, labels: &[&str]| {
             added(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
         };
+        let number = |name, help| added(&registry, IntGauge::new(name, help));
         let duration = HistogramOpts::new(
             "finnest_operation_duration_seconds",
             "Time from call to answer, by operation.",
@@ -90,9 +101,32 @@ impl Telemetry {
                 "Database connections, by state.",
                 &["state"],
             ),
-            sealed_position: added(
-                &registry,
-                IntGauge::new("finnest_sealed_position", "Highest sealed position known here."),
+            sealed_position: number(
+                "finnest_sealed_position",
+                "Highest sealed position known here.",
+            ),
+            bus_subscribers: gauge(
+                "finnest_bus_subscribers",
+                "Subscribers to live events, by what they would rather lose.",
+                &["class"],
+            ),
+            bus_queue_max: gauge(
+                "finnest_bus_queue_events_max",
+                "The most events that ever waited for one subscriber.",
+                &["class"],
+            ),
+            bus_dropped: counter(
+                "finnest_bus_dropped_total",
+                "Events that did not fit a subscriber's queue; durable ones read them again.",
+                &["class"],
+            ),
+            relay_lag: number(
+                "finnest_relay_lag_events",
+                "Sealed events that the relay has not passed on yet.",
+            ),
+            relay_lag_seconds: number(
+                "finnest_relay_lag_seconds",
+                "Age of the last event passed on, while there are more.",
             ),
             registry,
         }

@@ -4,8 +4,8 @@
 //! root                one_for_one
 //! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
 //! ├─ database         migrates at the start, closes the connections at the end
-//! ├─ store            rest_for_one: sealer, partition keeper
-//! ├─ bus              one_for_one: broadcast, bridge
+//! ├─ store            rest_for_one: sealer, partition keeper, wake
+//! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
 //! ├─ jobs             one_for_one: stager, lifeline, pruner
 //! ├─ domains          one_for_one, quarantine: a subtree each
 //! └─ edge             one_for_one: connections, sockets, acceptor
@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use bus::LossClass;
 use kernel::DomainName;
 use otp::config::{GiveUp, Known};
 use otp::{ChildSpec, Process, RunContext, StartError, Status, Strategy, SupervisorSpec};
@@ -24,11 +25,17 @@ use crate::feed;
 use crate::migrate;
 use crate::postgres::Embedded;
 use crate::subtree;
-use crate::system::System;
+use crate::system::{System, Wakes};
 
 /// The path of a domain's subtree.
 pub(crate) fn path_of(domain: DomainName) -> String {
     format!("root/domains/{domain}")
+}
+
+/// How live events come to this node and leave it.
+pub(crate) struct Live {
+    pub(crate) wakes: Wakes,
+    pub(crate) relay: Option<ChildSpec>,
 }
 
 /// What the tree is made of, before the page tunes it. It lives as long as the tree.
@@ -43,20 +50,24 @@ impl Parts {
         system: &System,
         embedded: Option<&Embedded>,
         owner: PgConnectOptions,
+        live: Live,
         edge: Vec<ChildSpec>,
     ) -> Arc<Self> {
         let (log, queues) = (system.log(), system.queues());
+        let mut store = vec![store::sealer::child(log), store::partition::keeper(log)];
+        if live.wakes == Wakes::Shared {
+            store.push(store::wake::child(log));
+        }
+        let mut bus = vec![
+            bus::broadcast::child(system.bus()),
+            bus::bridge::child(system.bus(), feed::of(log)),
+        ];
+        bus.extend(live.relay);
         let mut sections = Vec::new();
         sections.extend(embedded.map(|embedded| (POSTGRES, vec![embedded.child()])));
         sections.extend([
-            ("store", vec![store::sealer::child(log), store::partition::keeper(log)]),
-            (
-                "bus",
-                vec![
-                    bus::broadcast::child(system.bus()),
-                    bus::bridge::child(system.bus(), feed::of(log)),
-                ],
-            ),
+            ("store", store),
+            ("bus", bus),
             (
                 "jobs",
                 vec![
@@ -223,8 +234,8 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
     let sections: [(&str, &[&str]); 7] = [
         ("root", &["database"]),
         ("postgres", &["server"]),
-        ("store", &["sealer", "partition_keeper"]),
-        ("bus", &["broadcast", "bridge"]),
+        ("store", &["sealer", "partition_keeper", "wake"]),
+        ("bus", &["broadcast", "bridge", "relay"]),
         ("jobs", &["stager", "lifeline", "pruner"]),
         ("domains", &[]),
         ("edge", &["connections", "sockets", "acceptor"]),
@@ -251,6 +262,7 @@ pub(crate) async fn measure(system: &System) {
     telemetry.connections.with_label_values(&["idle"]).set(idle);
     telemetry.connections.with_label_values(&["used"]).set(i64::from(pool.size()) - idle);
     telemetry.sealed_position.set(system.log().head().borrow().0);
+    measure_bus(system);
     if let Ok(counts) = jobs::admin::list_queues(system.queues()).await {
         telemetry.queue_jobs.reset();
         for queue in counts {
@@ -260,6 +272,28 @@ pub(crate) async fn measure(system: &System) {
             }
         }
     }
+}
+
+/// The queues of live events, and how far behind their relay is.
+fn measure_bus(system: &System) {
+    let telemetry = system.telemetry();
+    let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    telemetry.bus_dropped.reset();
+    for class in LossClass::ALL {
+        let (counts, label) = (system.bus().counts(class), [class.name()]);
+        telemetry.bus_subscribers.with_label_values(&label).set(whole(counts.subscribers));
+        telemetry.bus_queue_max.with_label_values(&label).set(whole(counts.depth_max));
+        telemetry.bus_dropped.with_label_values(&label).inc_by(counts.dropped);
+    }
+    let Some(relayed) = system.relayed() else { return };
+    let head = *system.log().head().borrow();
+    let behind = (head.0 - relayed.position.0).max(0);
+    telemetry.relay_lag.set(behind);
+    let age = relayed
+        .recorded_at
+        .filter(|_| behind > 0)
+        .map_or(0, |recorded_at| (system.now() - recorded_at).num_seconds().max(0));
+    telemetry.relay_lag_seconds.set(age);
 }
 
 fn measure_node(system: &System, node: &otp::Node) {

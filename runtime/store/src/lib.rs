@@ -18,6 +18,7 @@ mod leader;
 mod line;
 mod log;
 pub mod partition;
+pub mod place;
 pub mod read;
 mod recent;
 mod sealed;

@@ -7,7 +7,7 @@
 //! | word | from | then |
 //! |---|---|---|
 //! | `committed` | a node whose sealer does not lead | the leader looks for what is new |
-//! | `sealed 4711` | the leader | the others know the head |
+//! | `sealed 4711` | the leader, also to a newcomer | the others know the head |
 //! | `here` | everybody, now and then and to a newcomer | the leader knows that it has listeners |
 //!
 //! Words coalesce: however many commits there are, a node says one thing in 5 ms at most, and a
@@ -208,8 +208,8 @@ impl<'a> Line<'a> {
                 }
             };
             tokio::select! {
-                heard = self.listener.try_recv() => {
-                    self.hear(&heard?.ok_or(LineLost::Closed)?);
+                words = self.listener.try_recv() => {
+                    self.hear(&words?.ok_or(LineLost::Closed)?);
                 }
                 word = say => self.say(word).await?,
             }
@@ -222,8 +222,9 @@ impl<'a> Line<'a> {
         }
         let now = Instant::now();
         if self.others.insert(notification.process_id(), now).is_none() {
-            // A newcomer has not heard yet who is there.
+            // A newcomer has heard neither who is there nor what was sealed while nobody told it.
             self.next_here_at = now;
+            self.head.mark_changed();
         }
         match notification.payload().parse() {
             Ok(Word::Committed) if self.log.leads() => self.log.wake().nudge(),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use platform::kernel::{Digest, OrgId, Scope, UserId};
 use platform::otp::Clock;
 use platform::otp::config::Tuning;
-use platform::{Catalog, Config, Database, Domain, DomainName, MakeEdge, Role, System};
+use platform::{Catalog, Config, Database, Domain, DomainName, MakeEdge, Role, System, Wakes};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -68,18 +68,32 @@ pub async fn start_with(
     let catalog = Catalog::part(domains).expect("the domains under test agree with each other");
     let tuning = tuning_of(&catalog, extra_tuning);
     let page = std::env::temp_dir().join(format!("finnest-test-{}.toml", Uuid::now_v7()));
-    let config = Config {
-        database: Database::External { owner: database.options(), app: database.app_options() },
+    let (owner, app) = (database.options(), database.app_options());
+    let config = config_of(owner, app, tuning, page.clone(), clock, edge);
+    let system = System::start(config, catalog).await.expect("the system under test starts");
+    TestSystem { system, database: Some(database), page }
+}
+
+fn config_of(
+    owner: PgConnectOptions,
+    app: PgConnectOptions,
+    tuning: Tuning,
+    page: PathBuf,
+    clock: Clock,
+    edge: MakeEdge,
+) -> Config {
+    Config {
+        database: Database::External { owner, app },
         tuning,
-        page: page.clone(),
+        page,
         clock,
         node: format!("test-{}", Uuid::now_v7()),
         connections_max: 16,
+        wakes: Wakes::Shared,
+        relay: None,
         edge,
         cells: None,
-    };
-    let system = System::start(config, catalog).await.expect("the system under test starts");
-    TestSystem { system, database: Some(database), page }
+    }
 }
 
 /// supervision.toml with a table for each domain, and `extra` lines after it.
@@ -109,6 +123,22 @@ impl TestSystem {
     #[must_use]
     pub fn system(&self) -> &System {
         &self.system
+    }
+
+    /// Starts the domains on the same database once more, as another node does. It is stopped by
+    /// whoever started it.
+    ///
+    /// # Panics
+    /// As [`start`].
+    pub async fn another_node(&self, domains: impl IntoIterator<Item = Domain>) -> System {
+        let database = self.database.as_ref().expect("the database lives as long as the system");
+        let domains = domains.into_iter().chain([platform::operator::domain()]).collect();
+        let catalog = Catalog::part(domains).expect("the domains agree with each other");
+        let (tuning, clock) = (tuning_of(&catalog, ""), self.system.clock().clone());
+        let (owner, app) = (database.options(), database.app_options());
+        let edge = Box::new(|_: &System| Vec::new());
+        let config = config_of(owner, app, tuning, self.page.clone(), clock, edge);
+        System::start(config, catalog).await.expect("another node starts")
     }
 
     /// Connects as the owner of the database, to look at what no operation shows.

@@ -57,7 +57,9 @@ impl Ear {
 
 /// A node that leads, and another that hears of the head by words alone: it has no sealer.
 async fn two_nodes(log: &TestLog) -> (Root, Log, Root) {
+    let mut ear = Ear::open(log).await;
     let leader = supervise([sealer::child(&log.log), wake::child(&log.log)]).await;
+    ear.hear("here").await;
     within(async {
         while !log.log.sealer_stats().counts().is_leader {
             tokio::task::yield_now().await;
@@ -163,15 +165,11 @@ async fn a_node_whose_connection_is_cut_hears_of_what_was_sealed_meanwhile() {
 #[tokio::test]
 async fn nodes_find_each_other_again_after_all_connections_were_cut() {
     let log = TestLog::create().await;
-    let mut ear = Ear::open(&log).await;
     let (leader, other, follower) = two_nodes(&log).await;
     record_at(&log, &other, OrgId::new(), 1).await;
     within(other.wait_until(Position(1))).await;
 
     log.cut_connections().await;
-    ear.hear("here").await;
-    ear.hear("here").await;
-
     record_at(&log, &other, OrgId::new(), 2).await;
     within(other.wait_until(Position(2))).await;
     leader.stop().await;
