@@ -93,6 +93,19 @@ impl Clock {
         manual.moved.send_replace(());
     }
 
+    /// Sets a manual clock, also back, as an operator or a time server may set that of a machine.
+    ///
+    /// # Panics
+    ///
+    /// When this is the clock of the machine.
+    pub fn set(&self, now: DateTime<Utc>) {
+        let Source::Manual(manual) = &self.0 else {
+            panic!("only a manual clock can be set");
+        };
+        *manual.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        manual.moved.send_replace(());
+    }
+
     /// Waits until this clock has moved on by `duration`.
     ///
     /// # Cancel safety
@@ -128,5 +141,19 @@ mod tests {
 
         assert!(!early);
         assert_eq!(clock.now(), DateTime::UNIX_EPOCH + Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_manual_clock_that_is_set_back_lets_its_sleepers_sleep_on() {
+        let clock = Clock::manual(DateTime::UNIX_EPOCH + Duration::from_secs(100));
+        let sleep = clock.sleep(Duration::from_secs(10));
+        tokio::pin!(sleep);
+
+        clock.set(DateTime::UNIX_EPOCH);
+        let early = futures_util::poll!(&mut sleep).is_ready();
+        clock.set(DateTime::UNIX_EPOCH + Duration::from_secs(110));
+        sleep.await;
+
+        assert!(!early);
     }
 }
