@@ -1,7 +1,7 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check models bench bench-otp bench-events assets clean
+.PHONY: help install run test check models faults bench bench-otp bench-events assets clean
 
 CARGO ?= cargo
 
@@ -24,6 +24,10 @@ check: ## Format, lints, documentation and dependencies, as the gate sees them
 models: ## Try every order of events on what threads share without a lock
 	@CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/models $(CARGO) run --release \
 		--quiet --manifest-path runtime/otp/models/Cargo.toml
+
+faults: ## Do harm under load and write docs/reliability.md; QUICK=1 does less and writes no page
+	@scripts/install.sh test
+	@QUICK=$(QUICK) scripts/faults.sh
 
 bench: ## Measure the limits the platform holds
 	@scripts/install.sh run

@@ -2,6 +2,7 @@
 //! to be killed: the server that other tests share is neither.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// A running server with an empty log.
 pub(crate) struct Cluster {
-    base: PathBuf,
+    data: Data,
     embedded: Embedded,
     root: Root,
     /// Connections of a superuser, to look behind the scenes.
@@ -65,7 +66,7 @@ impl Cluster {
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(embedded.owner_options());
-        Self { base, embedded, root, owner }
+        Self { data: Data(base), embedded, root, owner }
     }
 
     /// Connects as the application.
@@ -75,15 +76,12 @@ impl Cluster {
 
     /// A proxy in front of the server.
     pub(crate) fn proxy(&self, random: &mut Random) -> Proxy {
-        Proxy::start(self.base.join("proxy"), self.embedded.socket_dir(), random)
+        Proxy::start(self.data.0.join("proxy"), self.embedded.socket_dir(), random)
     }
 
     /// Runs statements as a superuser.
     pub(crate) async fn run(&self, statements: &str) {
-        sqlx::raw_sql(AssertSqlSafe(statements))
-            .execute(&self.owner)
-            .await
-            .expect("the owner may do anything");
+        run(&self.owner, statements).await;
     }
 
     /// A number that a superuser can see; `None` while the server is away.
@@ -111,8 +109,13 @@ impl Cluster {
 
     /// The process of the server, unless it is away.
     pub(crate) fn postmaster(&self) -> Option<u32> {
-        let file = std::fs::read_to_string(self.base.join("pg/postmaster.pid")).ok()?;
-        file.lines().next()?.trim().parse().ok()
+        self.data.postmaster()
+    }
+
+    /// The user and the group that run the server.
+    pub(crate) fn server_user(&self) -> (u32, u32) {
+        let data = std::fs::metadata(self.data.0.join("pg")).expect("the data are there");
+        (data.uid(), data.gid())
     }
 
     /// The server's own children: one for each session, and its housekeeping.
@@ -130,15 +133,34 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    /// A test that fails leaves neither a server nor its data behind.
+/// The folder of one server. It is removed, and the server in it killed, when it is dropped: a test
+/// that fails leaves nothing behind.
+pub(crate) struct Data(pub(crate) PathBuf);
+
+impl Data {
+    /// The process of the server, unless it is away.
+    fn postmaster(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.0.join("pg/postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Data {
     fn drop(&mut self) {
         if let Some(postmaster) = self.postmaster() {
             signal("QUIT", &[postmaster]);
         }
         // Whatever is still being written below it harms nobody.
-        let _ = std::fs::remove_dir_all(&self.base);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs statements as a superuser.
+pub(crate) async fn run(owner: &PgPool, statements: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statements))
+        .execute(owner)
+        .await
+        .expect("the owner may do anything");
 }
 
 /// Sends a signal to processes; those that are gone already are no error.
@@ -150,7 +172,7 @@ pub(crate) fn signal(name: &str, processes: &[u32]) {
 }
 
 /// A folder of the tests of this crate.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("finnest-faults-{name}"))
 }
 
@@ -188,7 +210,7 @@ grant finnest_runtime, recruit to finnest_app;
 ";
 
 /// Where the projection writes each delivery: nothing in it would hide a second one.
-const DELIVERIES: &str = "
+pub(crate) const DELIVERIES: &str = "
 create schema faults;
 create table faults.deliveries (
     delivery bigint generated always as identity,

@@ -14,13 +14,17 @@ mod amount;
 mod cluster;
 mod judge;
 mod node;
+mod program;
 mod proxy;
 mod random;
 mod report;
 mod trial;
 mod writers;
 
+mod clock;
+mod disk;
 mod line;
 mod neighbours;
+mod platform;
 mod sealer;
 mod server;

@@ -1,4 +1,5 @@
-//! A node of the platform, reduced to what concerns the log: a sealer and a projection.
+//! A node of the platform, reduced to what concerns the log: a sealer, the keeper of
+//! partitions, and a projection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use otp::{Clock, Intensity, Root, Strategy, SupervisorSpec};
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::consumer::ConsumeError;
-use store::{Consumer, Log, SealedEvent, sealer};
+use store::{Consumer, Log, SealedEvent, partition, sealer};
 use uuid::Uuid;
 
 /// How long a node waits for a connection.
@@ -51,6 +52,7 @@ impl Node {
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .intensity(patient)
             .child(sealer::child(&log))
+            .child(partition::keeper(&log))
             .children(children);
         let root = Root::start(spec, clock).await.expect("the children start");
         Self { log, root }

@@ -34,6 +34,8 @@ pub(crate) struct Writers {
     pub(crate) organisations: Vec<OrgId>,
     /// How many commands have been acknowledged so far.
     acknowledged: AtomicU64,
+    /// How many have not been, for whatever reason.
+    failed: AtomicU64,
     /// Tells of each command just before it is sent.
     on_begin: Box<dyn Fn(EventId) + Send + Sync>,
 }
@@ -59,8 +61,15 @@ impl Writers {
     pub(crate) fn new(app: &PgConnectOptions, log: &Log, clock: Clock) -> Self {
         let organisations = (0..ORGANISATIONS).map(|_| OrgId::new()).collect();
         let on_begin = Box::new(|_| {});
-        let acknowledged = AtomicU64::new(0);
-        Self { app: app.clone(), log: log.clone(), clock, organisations, acknowledged, on_begin }
+        Self {
+            app: app.clone(),
+            log: log.clone(),
+            clock,
+            organisations,
+            acknowledged: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            on_begin,
+        }
     }
 
     /// Tells `act` of each command just before it is sent.
@@ -72,6 +81,11 @@ impl Writers {
     /// How many commands have been acknowledged so far.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many have not been so far, for whatever reason.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Waits until `count` more commands are acknowledged.
@@ -116,6 +130,7 @@ impl Writers {
                 self.log.nudge();
             } else {
                 session.connection = None;
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 in_doubt += u64::from(is_sent);
                 failed += u64::from(!is_sent);
                 repeated = (is_sent && !gives_up).then_some(event);
