@@ -185,7 +185,7 @@ impl Opening {
             })
             .expect("writing to a string succeeds");
         // Safe: the domain's name is checked snake case, the rest are a UUID and a number.
-        pool.begin_with(AssertSqlSafe(sql)).await.map_err(Error::from)
+        store::open(pool, AssertSqlSafe(sql)).await.map_err(Error::from)
     }
 }
 

@@ -35,4 +35,4 @@ pub use leader::SealError;
 pub use log::Log;
 pub use sealed::{ReadError, SealedEvent, SealedRow};
 pub use stats::{SealerCounts, SealerStats};
-pub use transaction::{begin, begin_reading};
+pub use transaction::{begin, begin_reading, open};
