@@ -11,7 +11,7 @@ use kernel::{DomainName, EventType};
 use otp::{ChildSpec, Strategy, SupervisorSpec};
 use sqlx::{AssertSqlSafe, PgConnection};
 use store::SealedEvent;
-use store::consumer::{ConsumeError, Consumer};
+use store::consumer::{ConsumeError, Consumer, OnPoison};
 use store::read::EventName;
 
 use crate::domain::Domain;
@@ -145,6 +145,8 @@ fn reacting(system: &System, domain: DomainName, subscription: &Subscription) ->
     )
     .id(subscription.name)
     .filter([event_name(subscription.event)])
+    // What follows for one organisation never depends on what follows for another.
+    .on_poison(OnPoison::ParkOrganisation)
     .on_committed(move || woken.queues().nudge(domain.as_str()))
     .child()
 }

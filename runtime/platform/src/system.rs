@@ -368,7 +368,7 @@ impl System {
         // One snapshot for all questions: a job that ends between two of them becomes an event.
         let repeatable = "begin isolation level repeatable read read only; \
                           set local role finnest_runtime";
-        let mut reading = self.inner.pool.begin_with(repeatable).await?;
+        let mut reading = store::open(&self.inner.pool, repeatable).await?;
         let unsealed = read::unsealed_count(&mut reading).await?;
         if unsealed > 0 {
             moving.push(format!("{unsealed} unsealed events"));
@@ -376,13 +376,17 @@ impl System {
         let head = read::head(&mut reading).await?;
         let cursors = store::cursor::list(&mut reading).await?;
         for following in self.inner.catalog.domains().iter().flat_map(subtree::cursors) {
-            let cursor = cursors.iter().find(|cursor| cursor.name == following.name);
-            let position = cursor.map_or(Position::ORIGIN, |cursor| cursor.position);
+            let lanes = cursors.iter().filter(|cursor| cursor.consumer == following.name);
+            let position = lanes.map(|lane| lane.position).min().unwrap_or(Position::ORIGIN);
             let waiting =
                 read::matching(&mut reading, position, head, &following.filter, 1).await?;
             if !waiting.is_empty() {
                 moving.push(format!("the cursor {} at {position}", following.name));
             }
+        }
+        for stall in store::consumer::stall::list(&mut reading).await? {
+            let (consumer, settled) = (stall.consumer, stall.settled_position);
+            moving.push(format!("{consumer}, stalled for {} after {settled}", stall.org_id));
         }
         for (queue, count) in jobs::drain::count_unsettled(&mut reading, self.now()).await? {
             moving.push(format!("{count} jobs of {queue}"));

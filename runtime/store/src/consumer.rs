@@ -2,37 +2,46 @@
 //!
 //! Read a batch, advance the cursor, apply the batch, commit: effect and cursor in one transaction,
 //! so the effect of every event happens exactly once, whatever dies in between. Two consumers of
-//! one name on two nodes are safe for the same reason: the second finds the cursor moved.
+//! one name on two nodes are safe for the same reason: the second finds the cursor moved. A lease
+//! spares it the attempt, and lets it take over when the first one's node dies or hangs.
 //!
 //! A consumer that meets an event it cannot digest *stalls*: it stays alive, says where and why,
 //! tries again with back-off, and harms nobody else. Everything before that event has had its
-//! effect.
+//! effect. An operator may have it tried at once, or skipped. A consumer may be divided by
+//! organisation into lanes, and may park the organisation of such an event instead of waiting.
 
+mod batch;
+mod filter;
+mod lane;
+mod lease;
+mod open;
+mod pace;
 mod reader;
+mod running;
+pub mod stall;
 mod status;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use otp::{ChildSpec, ExitReason, Process, RunContext};
+use kernel::{Position, Timestamp};
+use otp::{ChildSpec, Strategy, SupervisorSpec};
 use sqlx::PgConnection;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::log::Log;
 use crate::read::EventName;
 use crate::sealed::{ReadError, SealedEvent};
-use kernel::Position;
-use reader::{Reader, Step, StepError};
+pub use filter::Filter;
+use lane::Lane;
+pub(crate) use lease::Shared;
+use open::Working;
+use reader::{Reader, Step};
+use running::Running;
 pub use status::{ConsumerState, ConsumerStatus};
 
-/// How long a consumer waits for the head to move before it looks anyway.
-const SCAN_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// The shortest time between two passes that had an effect. The first event after a pause is taken
-/// at once; under load, what came meanwhile shares one commit instead of costing one each.
-const PACE: std::time::Duration = std::time::Duration::from_millis(20);
+/// The most lanes a consumer may have.
+pub const LANES_MAX: u16 = 64;
 
 /// What a consumer does with a batch, in the transaction that also moves its cursor.
 ///
@@ -55,6 +64,22 @@ pub enum Start {
     Origin,
     /// After the last event sealed when it first runs.
     Now,
+    /// With the first event that was recorded at this instant or later; now, if there is none.
+    ///
+    /// Events are ordered by arrival and carry the clock of the node that recorded them, so times
+    /// may be out of order. No event recorded at or after the instant is left out, which means that
+    /// a few older ones behind the first of them may be seen.
+    At(Timestamp),
+}
+
+/// What happens to the other events of a lane when one cannot be digested.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnPoison {
+    /// They wait too: what the consumer makes depends on the order of everything.
+    #[default]
+    HoldLane,
+    /// Those of the same organisation wait; the others go on.
+    ParkOrganisation,
 }
 
 /// A batch had no effect.
@@ -100,6 +125,9 @@ pub enum ConsumerError {
         #[source]
         source: ConsumeError,
     },
+    /// Another process works the consumer, divided into other lanes.
+    #[error("another process works it, divided into other lanes")]
+    Elsewhere,
 }
 
 /// A consumer: which events, from where, and what to do with them.
@@ -108,11 +136,14 @@ pub struct Consumer {
     name: Arc<str>,
     id: Arc<str>,
     log: Log,
-    filter: Arc<[EventName]>,
+    filter: Filter,
     from: Start,
+    lanes: u16,
+    on_poison: OnPoison,
     apply: Apply,
     on_committed: Arc<dyn Fn() + Send + Sync>,
-    status: Arc<watch::Sender<ConsumerStatus>>,
+    /// One for each lane.
+    status: Arc<[watch::Sender<ConsumerStatus>]>,
 }
 
 impl Consumer {
@@ -134,11 +165,13 @@ impl Consumer {
             id: name.clone(),
             name,
             log: log.clone(),
-            filter: Arc::new([]),
+            filter: Filter::none(),
             from: Start::Origin,
+            lanes: 1,
+            on_poison: OnPoison::HoldLane,
             apply: Arc::new(apply),
             on_committed: Arc::new(|| {}),
-            status: Arc::new(watch::Sender::new(ConsumerStatus::default())),
+            status: statuses(1),
         }
     }
 
@@ -151,8 +184,30 @@ impl Consumer {
 
     /// The events it sees: domain and type of each.
     #[must_use]
-    pub fn filter(mut self, filter: impl IntoIterator<Item = EventName>) -> Self {
-        self.filter = filter.into_iter().collect();
+    pub fn filter(self, names: impl IntoIterator<Item = EventName>) -> Self {
+        self.sees(Filter::events(names))
+    }
+
+    /// The events it sees, by domain, type and organisation.
+    #[must_use]
+    pub fn sees(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Divides it by organisation into so many lanes, 1 to [`LANES_MAX`], each with a cursor and a
+    /// process of its own. The number may be another at the next start.
+    #[must_use]
+    pub fn lanes(mut self, lanes: u16) -> Self {
+        self.lanes = lanes.clamp(1, LANES_MAX);
+        self.status = statuses(self.lanes);
+        self
+    }
+
+    /// What happens to other events when one cannot be digested.
+    #[must_use]
+    pub fn on_poison(mut self, on_poison: OnPoison) -> Self {
+        self.on_poison = on_poison;
         self
     }
 
@@ -170,43 +225,66 @@ impl Consumer {
         self
     }
 
-    /// The persistent name: that of its cursor.
+    /// The persistent name: that of its cursor, if it has one lane. It has no `#`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Follows what the consumer is doing; all clones and incarnations tell through it.
+    /// Follows what the first lane is doing; all clones and incarnations tell through it.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<ConsumerStatus> {
-        self.status.subscribe()
+        self.status[0].subscribe()
     }
 
-    /// The consumer as a child.
+    /// Follows what each lane is doing, in their order.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<watch::Receiver<ConsumerStatus>> {
+        self.status.iter().map(watch::Sender::subscribe).collect()
+    }
+
+    /// The consumer as a child: a process, or a supervisor of one for each lane.
     #[must_use]
     pub fn child(self) -> ChildSpec {
         let id = self.id.to_string();
-        ChildSpec::process(id, move || Running { consumer: self.clone() })
+        let process = |id: String, lane: Lane| {
+            let working = Working::new(self.clone(), lane);
+            ChildSpec::process(id, move || Running { working: working.clone() })
+        };
+        if self.lanes == 1 {
+            return process(id, Lane::ONLY);
+        }
+        let lanes = Lane::all(self.lanes)
+            .map(|lane| process(format!("lane_{}_of_{}", lane.number, lane.count), lane));
+        ChildSpec::supervisor(id, SupervisorSpec::new(Strategy::OneForOne).children(lanes))
     }
 
-    /// Applies everything sealed now, and saves the cursor. For tests and for draining.
+    /// Applies everything sealed now, and saves the cursors. For tests and for draining.
     ///
     /// # Errors
     /// [`ConsumerError`]; what was applied before the failure stays applied.
     pub async fn run_once(&self) -> Result<Progress, ConsumerError> {
-        let mut reader = Reader::open(self.clone()).await?;
-        let mut applied = 0;
-        loop {
-            match reader.step().await {
-                Ok(Step::Applied(count)) => applied += count,
-                Ok(Step::CaughtUp) => break,
-                Ok(Step::Moved | Step::Scanned) | Err(StepError::Batch(_)) => {}
-                Err(StepError::Failed(error)) => return Err(error),
+        let mut progress = Progress { applied: 0, position: Position(i64::MAX) };
+        for lane in Lane::all(self.lanes) {
+            let mut reader = Reader::open(Working::new(self.clone(), lane)).await?;
+            reader.hurry();
+            loop {
+                match reader.step().await {
+                    Ok(Step::Applied(count)) => progress.applied += count,
+                    Ok(Step::CaughtUp | Step::Held) => break,
+                    Ok(Step::Moved | Step::Scanned | Step::Careful) => {}
+                    Err(ConsumerError::Stalled { .. }) if reader.parked_count() > 0 => {}
+                    Err(error) => return Err(error),
+                }
             }
+            progress.position = progress.position.min(reader.save().await?);
         }
-        let position = reader.save().await?;
-        Ok(Progress { applied, position })
+        Ok(progress)
     }
+}
+
+fn statuses(lanes: u16) -> Arc<[watch::Sender<ConsumerStatus>]> {
+    (0..lanes).map(|_| watch::Sender::new(ConsumerStatus::default())).collect()
 }
 
 impl std::fmt::Debug for Consumer {
@@ -216,103 +294,5 @@ impl std::fmt::Debug for Consumer {
             .field("name", &self.name)
             .field("filter", &self.filter)
             .finish_non_exhaustive()
-    }
-}
-
-struct Running {
-    consumer: Consumer,
-}
-
-impl Process for Running {
-    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
-        let mut backoff = Backoff::default();
-        let mut reader = None;
-        while !context.is_stopping() {
-            let Err(error) = self.follow(context, &mut reader, &mut backoff).await else {
-                break;
-            };
-            self.tell(&error);
-            if matches!(error, ConsumerError::Unavailable(_)) {
-                // Whether the last commit arrived is not known, so the cursor is read again.
-                reader = None;
-            }
-            tokio::select! {
-                () = context.stopping() => {}
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Running {
-    /// Applies events as they are sealed, until the node stops or a pass fails.
-    async fn follow(
-        &self,
-        context: &RunContext,
-        reader: &mut Option<Reader>,
-        backoff: &mut Backoff,
-    ) -> Result<(), ConsumerError> {
-        let reader = match reader {
-            Some(reader) => reader,
-            None => reader.insert(Reader::open(self.consumer.clone()).await?),
-        };
-        let mut head = self.consumer.log.head();
-        while !context.is_stopping() {
-            head.mark_unchanged();
-            let begun = Instant::now();
-            let step = reader.step().await;
-            let is_effective = matches!(step, Ok(Step::Applied(_)));
-            match step {
-                Err(StepError::Failed(error)) => return Err(error),
-                // A batch that failed as a whole is taken event by event, at once.
-                Err(StepError::Batch(_)) => continue,
-                Ok(Step::CaughtUp) => {}
-                // The head is followed, so there is no need to look once more in vain.
-                Ok(Step::Applied(_)) if reader.behind() == 0 => {}
-                Ok(Step::Applied(_) | Step::Scanned | Step::Moved) => {
-                    backoff.reset();
-                    context.report_backlog(reader.behind());
-                    self.report(reader, ConsumerState::CatchingUp);
-                    continue;
-                }
-            }
-            backoff.reset();
-            context.report_backlog(0);
-            self.report(reader, ConsumerState::Live);
-            if is_effective {
-                tokio::select! {
-                    () = tokio::time::sleep_until(begun + PACE) => {}
-                    () = context.stopping() => {}
-                }
-            }
-            tokio::select! {
-                _ = head.changed() => {}
-                () = context.stopping() => {}
-                () = tokio::time::sleep(SCAN_INTERVAL) => { reader.save().await?; }
-            }
-        }
-        reader.save().await?;
-        Ok(())
-    }
-
-    fn report(&self, reader: &Reader, state: ConsumerState) {
-        let now = ConsumerStatus { position: reader.position(), state };
-        self.consumer.status.send_if_modified(|status| {
-            let is_news = *status != now;
-            *status = now;
-            is_news
-        });
-    }
-
-    fn tell(&self, error: &ConsumerError) {
-        self.consumer.status.send_modify(|status| {
-            status.state = status.state.failed(error);
-        });
-        tracing::warn!(
-            consumer = %self.consumer.name,
-            error = error as &dyn std::error::Error,
-            "a consumer waits before it tries again"
-        );
     }
 }

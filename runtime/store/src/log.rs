@@ -7,6 +7,7 @@ use otp::{Clock, Nudge};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, watch};
 
+use crate::consumer::{self, Filter};
 use crate::read::EventName;
 use crate::recent::Recent;
 use crate::stats::SealerStats;
@@ -24,6 +25,8 @@ struct Shared {
     stats: SealerStats,
     /// What this node sealed lately.
     recent: std::sync::Mutex<Recent>,
+    /// What the consumers of this node share.
+    consumers: consumer::Shared,
     /// The session of [`seal_all`](crate::sealer::seal_all), kept for the next call.
     session: Mutex<Option<PgConnection>>,
 }
@@ -39,6 +42,7 @@ impl Log {
             head: watch::Sender::new(Position::ORIGIN),
             stats: SealerStats::default(),
             recent: std::sync::Mutex::default(),
+            consumers: consumer::Shared::default(),
             session: Mutex::new(None),
         };
         Self(Arc::new(shared), pool)
@@ -134,11 +138,15 @@ impl Log {
         self.recent().add(after, names);
     }
 
-    /// Whether an event of the types in `filter` may lie after `after` and up to `until`.
+    /// Whether an event that `filter` wants may lie after `after` and up to `until`.
     ///
     /// Answered from memory, so it says yes to whatever this node has not sealed itself lately.
-    pub(crate) fn may_hold(&self, filter: &[EventName], after: Position, until: Position) -> bool {
+    pub(crate) fn may_hold(&self, filter: &Filter, after: Position, until: Position) -> bool {
         self.recent().may_hold(filter, after, until)
+    }
+
+    pub(crate) fn consumers(&self) -> &consumer::Shared {
+        &self.0.consumers
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {

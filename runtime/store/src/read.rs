@@ -18,6 +18,7 @@ use uuid::Uuid;
 pub use crate::sealed::SealedRow;
 use crate::sealed::{ReadError, SealedEvent, event_columns, seal_columns};
 pub use matching::matching;
+pub(crate) use matching::{Sieve, sifted};
 pub use run::{Run, Stretch};
 
 /// A domain and an event type of it, as a consumer asks for them.

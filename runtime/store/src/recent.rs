@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use kernel::Position;
 
+use crate::consumer::Filter;
 use crate::read::EventName;
 
 /// How many events are remembered.
@@ -37,14 +38,14 @@ impl Recent {
         self.before += i64::try_from(surplus).expect("a batch is smaller than 2^63 events");
     }
 
-    /// Whether one of `filter` may lie after `after` and up to `until`.
-    pub(crate) fn may_hold(&self, filter: &[EventName], after: Position, until: Position) -> bool {
+    /// Whether an event that `filter` wants may lie after `after` and up to `until`.
+    pub(crate) fn may_hold(&self, filter: &Filter, after: Position, until: Position) -> bool {
         if after.0 < self.before || until.0 > self.last() {
             return true;
         }
         let skipped = usize::try_from(after.0 - self.before).unwrap_or_default();
         let wanted = usize::try_from(until.0 - after.0).unwrap_or_default();
-        self.names.range(skipped..).take(wanted).any(|name| filter.contains(name))
+        self.names.range(skipped..).take(wanted).any(|name| filter.wants_sort(&name.0, &name.1))
     }
 
     fn last(&self) -> i64 {
@@ -61,7 +62,8 @@ mod tests {
     }
 
     fn check(recent: &Recent, event_type: &str, after: i64, until: i64, expected: bool) {
-        let held = recent.may_hold(&[name(event_type)], Position(after), Position(until));
+        let held =
+            recent.may_hold(&Filter::events([name(event_type)]), Position(after), Position(until));
         assert_eq!(held, expected, "{event_type} in {after}..={until}");
     }
 

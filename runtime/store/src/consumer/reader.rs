@@ -1,25 +1,32 @@
-//! One consumer's place in the log, and the step that moves it.
+//! One lane's place in the log, and the step that moves it.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
+mod commit;
+mod stalled;
 
-use futures_util::FutureExt;
-use kernel::{Position, is_outage};
-use sqlx::{Postgres, Transaction};
+use std::time::Duration;
 
-use super::{ConsumeError, Consumer, ConsumerError, Start};
+use kernel::Position;
+use tokio::time::Instant;
+
+use super::ConsumerError;
+use super::batch::{Batch, Request};
+use super::filter::View;
+use super::lane::Passed;
+use super::open::{Opened, Working};
+use super::stall::Waitings;
 use crate::sealed::{ReadError, SealedEvent};
-use crate::{cursor, read, transaction};
+use crate::{read, transaction};
+use commit::{Deed, Ended, unavailable};
 
 /// Events applied in one commit at most.
-const BATCH_EVENTS_MAX: u32 = 500;
-
-/// Positions looked through at once for events of the wanted types.
-const SCAN_POSITIONS_MAX: i64 = 10_000;
+const BATCH_EVENTS_MAX: u32 = 1_000;
 
 /// Positions that may be read again after a crash because none of them was of interest. Saving the
 /// cursor at every event that concerns others would make every event cost one write per consumer.
 const UNSAVED_POSITIONS_MAX: i64 = 5_000;
+
+/// How often the table is asked what an operator did about what stands in the way.
+pub(super) const POLL_EVERY: Duration = Duration::from_millis(300);
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,26 +37,12 @@ pub(super) enum Step {
     Scanned,
     /// Another consumer of this name had moved the cursor; nothing was applied.
     Moved,
+    /// A batch of several events failed as a whole; they are tried one by one.
+    Careful,
+    /// The lane waits for its next attempt at an event it could not digest.
+    Held,
     /// Nothing more is sealed.
     CaughtUp,
-}
-
-/// A step did nothing.
-#[derive(Debug)]
-pub(super) enum StepError {
-    /// A batch of several events failed; the next step takes one event alone, to find which.
-    Batch(
-        #[expect(dead_code, reason = "for debugging; the single event will tell again")]
-        ConsumeError,
-    ),
-    /// Told to whoever supervises the consumer.
-    Failed(ConsumerError),
-}
-
-impl From<sqlx::Error> for StepError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl From<sqlx::Error> for ConsumerError {
@@ -58,12 +51,22 @@ impl From<sqlx::Error> for ConsumerError {
     }
 }
 
-/// Where a consumer stands.
+impl From<ReadError> for ConsumerError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// Where a lane stands.
 #[derive(Debug)]
 pub(super) struct Reader {
-    consumer: Consumer,
+    working: Working,
     /// Where the cursor stands in the table.
     saved: Position,
+    /// What the table has beside the position; see [`Standing::epoch`].
+    epoch: i64,
+    /// What earlier layouts have done already.
+    passed: Passed,
     /// Up to where there was nothing of interest after it.
     scanned: Position,
     /// The head as last seen.
@@ -71,21 +74,41 @@ pub(super) struct Reader {
     /// Events in the next batch at most; shrinks to one when a batch fails, grows as events
     /// succeed.
     batch_max: u32,
+    /// What was read while the batch before it was applied.
+    ahead: Option<Batch>,
+    /// What stands in the way.
+    waitings: Waitings,
+    /// When the table was last asked about that.
+    polled: Instant,
+    /// Whether the last step was about a parked organisation, so that this one is not.
+    has_minded: bool,
 }
 
 impl Reader {
     /// Finds the cursor, or makes it.
-    pub(super) async fn open(consumer: Consumer) -> Result<Self, ConsumerError> {
-        let mut transaction = transaction::begin(consumer.log.pool()).await?;
-        let saved = match cursor::find(&mut transaction, &consumer.name).await? {
-            Some(position) => position,
-            None => create(&consumer, &mut transaction).await?,
-        };
-        transaction.commit().await?;
-        Ok(Self { consumer, saved, scanned: saved, head: saved, batch_max: BATCH_EVENTS_MAX })
+    pub(super) async fn open(working: Working) -> Result<Self, ConsumerError> {
+        let Opened { position, epoch, passed, waitings } = working.open().await?;
+        Ok(Self {
+            working,
+            saved: position,
+            epoch,
+            passed,
+            scanned: position,
+            head: position,
+            batch_max: BATCH_EVENTS_MAX,
+            ahead: None,
+            waitings,
+            polled: Instant::now(),
+            has_minded: false,
+        })
     }
 
-    /// Everything up to here has had its effect or is of no interest.
+    /// Tries at once whatever waits for its next attempt.
+    pub(super) fn hurry(&mut self) {
+        self.waitings.values_mut().for_each(|waiting| waiting.due = Instant::now());
+    }
+
+    /// Everything up to here has had its effect, is of no interest, or waits with its organisation.
     pub(super) fn position(&self) -> Position {
         self.scanned
     }
@@ -95,26 +118,46 @@ impl Reader {
         u64::try_from(self.head.0 - self.scanned.0).unwrap_or_default()
     }
 
+    /// How many organisations wait while the lane goes on.
+    pub(super) fn parked_count(&self) -> usize {
+        self.waitings.values().filter(|waiting| waiting.is_parked).count()
+    }
+
+    /// When there is something to do although nothing new is sealed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let due = self.waitings.values().map(|waiting| waiting.due).min()?;
+        Some(due.min(self.polled + POLL_EVERY))
+    }
+
     /// Reads one batch and gives it its effect.
-    pub(super) async fn step(&mut self) -> Result<Step, StepError> {
-        let known = *self.consumer.log.head().borrow();
+    pub(super) async fn step(&mut self) -> Result<Step, ConsumerError> {
+        if !self.waitings.is_empty()
+            && let Some(step) = self.mind_stalls().await?
+        {
+            return Ok(step);
+        }
+        let known = *self.working.consumer.log.head().borrow();
         let is_news = known > self.scanned;
-        if is_news && !self.consumer.log.may_hold(&self.consumer.filter, self.scanned, known) {
+        let filter = &self.working.consumer.filter;
+        if is_news && !self.working.consumer.log.may_hold(filter, self.scanned, known) {
             self.head = known;
             return self.pass(known).await;
         }
-        let (events, until) = self.read().await?;
-        let Some(last) = events.last() else { return self.pass(until).await };
-        let is_full = events.len() >= self.batch_max as usize;
-        let to = if is_full { last.position } else { until };
-        self.apply(events, to).await
+        let ahead = self.ahead.take().filter(|ahead| ahead.after == self.scanned);
+        let batch = match ahead {
+            Some(batch) => batch,
+            None => self.read().await?,
+        };
+        let (to, mut events) = (batch.to, batch.events);
+        events.retain(|event| event.position > self.passed.of(event.org_id));
+        if events.is_empty() { self.pass(to).await } else { self.apply(events, to).await }
     }
 
     /// Passes what is of no interest.
-    async fn pass(&mut self, until: Position) -> Result<Step, StepError> {
+    async fn pass(&mut self, until: Position) -> Result<Step, ConsumerError> {
         self.scanned = until;
         if self.scanned.0 - self.saved.0 >= UNSAVED_POSITIONS_MAX {
-            self.save().await.map_err(StepError::Failed)?;
+            self.save().await?;
         }
         let is_caught_up = self.scanned >= self.head;
         Ok(if is_caught_up { Step::CaughtUp } else { Step::Scanned })
@@ -123,117 +166,98 @@ impl Reader {
     /// Saves how far it has looked; answers where the cursor stands.
     pub(super) async fn save(&mut self) -> Result<Position, ConsumerError> {
         if self.scanned > self.saved {
-            let mut transaction = transaction::begin(self.consumer.log.pool()).await?;
-            if self.advance(&mut transaction, self.scanned).await? {
-                transaction.commit().await?;
-                self.saved = self.scanned;
-            } else {
-                transaction.rollback().await?;
-                self.reopen().await?;
+            match self.commit(self.scanned, Deed::Nothing, Vec::new()).await? {
+                Ended::Committed => self.saved = self.scanned,
+                Ended::Moved => self.reopen().await?,
+                Ended::Refused(error) => return Err(unavailable(error)),
             }
         }
         Ok(self.saved)
     }
 
-    /// The next batch, and the position up to which it is complete.
-    async fn read(&mut self) -> Result<(Vec<SealedEvent>, Position), StepError> {
-        let unavailable = |error: ReadError| StepError::Failed(ConsumerError::Unavailable(error));
-        let mut reading = transaction::begin_reading(self.consumer.log.pool()).await?;
+    fn view(&self) -> View {
+        let parked = self.waitings.iter().filter(|(_, waiting)| waiting.is_parked);
+        View {
+            filter: self.working.consumer.filter.clone(),
+            lane: self.working.lane,
+            parked: parked.map(|(org_id, _)| *org_id).collect(),
+        }
+    }
+
+    /// The next batch.
+    async fn read(&mut self) -> Result<Batch, ConsumerError> {
+        let pool = self.working.consumer.log.pool();
         // What this node knows saves a question; when that is nothing new, the table is asked.
-        let known = *self.consumer.log.head().borrow();
+        let known = *self.working.consumer.log.head().borrow();
         self.head = if known > self.scanned {
             known
         } else {
-            read::head(&mut reading).await?.max(self.scanned)
+            let mut reading = transaction::begin_reading(pool).await?;
+            let head = read::head(&mut reading).await?;
+            reading.rollback().await?;
+            head.max(self.scanned)
         };
-        let until = Position(self.head.0.min(self.scanned.0 + SCAN_POSITIONS_MAX));
-        let events = read::matching(
-            &mut reading,
-            self.scanned,
-            until,
-            &self.consumer.filter,
-            self.batch_max,
-        )
-        .await
-        .map_err(unavailable)?;
-        reading.rollback().await?;
-        Ok((events, until))
+        let (from, to) = (self.scanned, self.head);
+        if from == to {
+            return Ok(Batch { after: from, to, events: Vec::new() });
+        }
+        Ok(Request::new(self.view(), from, to, self.batch_max).read(pool).await?)
     }
 
-    /// Cursor and effect in one commit; the cursor first, because it locks out others of this name.
-    async fn apply(&mut self, events: Vec<SealedEvent>, to: Position) -> Result<Step, StepError> {
+    /// Gives a batch its effect, and reads the next one meanwhile.
+    async fn apply(
+        &mut self,
+        events: Vec<SealedEvent>,
+        to: Position,
+    ) -> Result<Step, ConsumerError> {
         let count = events.len();
-        let (position, event_id) = (events[0].position, events[0].event_id);
-        let mut transaction = transaction::begin(self.consumer.log.pool()).await?;
-        if !self.advance(&mut transaction, to).await? {
-            transaction.rollback().await?;
-            self.reopen().await.map_err(StepError::Failed)?;
-            return Ok(Step::Moved);
-        }
-        let applied = AssertUnwindSafe((self.consumer.apply)(&mut transaction, events))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|panic| Err(ConsumeError::Panicked(message_of(&*panic))));
-        let committed = match applied {
-            Ok(()) => transaction.commit().await.map_err(ConsumeError::Database),
-            Err(error) => {
-                // What matters is the effect's own error; a failed rollback closes the connection.
-                let _ = transaction.rollback().await;
-                Err(error)
+        let first = (events[0].org_id, events[0].position, events[0].event_id);
+        let held = self.waitings.iter().find(|(_, waiting)| !waiting.is_parked);
+        let held = held.map(|(org_id, waiting)| (*org_id, waiting.position));
+        let is_past = held.is_some_and(|(_, at)| at.is_some_and(|position| position <= to));
+        let deed =
+            held.filter(|_| is_past).map_or(Deed::Nothing, |(org_id, _)| Deed::Clear(org_id));
+        let next = (to < self.head && self.batch_max == BATCH_EVENTS_MAX)
+            .then(|| Request::new(self.view(), to, self.head, self.batch_max));
+        let reading = async {
+            match next {
+                // Read again if it fails, and then told.
+                Some(next) => next.read(self.working.consumer.log.pool()).await.ok(),
+                None => None,
             }
         };
-        match committed {
-            Ok(()) => {
-                self.saved = to;
-                self.scanned = to;
+        let (ended, ahead) = tokio::join!(self.commit(to, deed, events), reading);
+        match ended? {
+            Ended::Committed => {
+                if let (true, Some((org_id, _))) = (is_past, held) {
+                    self.waitings.remove(&org_id);
+                    self.epoch += 1;
+                }
+                self.arrive(to);
+                self.ahead = ahead;
                 self.batch_max = self.batch_max.saturating_mul(2).min(BATCH_EVENTS_MAX);
-                (self.consumer.on_committed)();
+                (self.working.consumer.on_committed)();
                 Ok(Step::Applied(count))
             }
-            Err(ConsumeError::Database(error)) if is_outage(&error) => Err(error.into()),
-            Err(error) if count > 1 => {
+            Ended::Moved => self.reopen().await.map(|()| Step::Moved),
+            Ended::Refused(_) if count > 1 => {
                 self.batch_max = 1;
-                Err(StepError::Batch(error))
+                Ok(Step::Careful)
             }
-            Err(source) => {
-                Err(StepError::Failed(ConsumerError::Stalled { position, event_id, source }))
-            }
+            Ended::Refused(error) => self.fail(first.0, first.1, first.2, error).await,
         }
     }
 
-    async fn advance(
-        &self,
-        transaction: &mut Transaction<'static, Postgres>,
-        to: Position,
-    ) -> Result<bool, sqlx::Error> {
-        let now = self.consumer.log.clock().now();
-        cursor::advance(transaction, &self.consumer.name, self.saved, to, now).await
+    /// The cursor stands at `to` now.
+    fn arrive(&mut self, to: Position) {
+        self.saved = to;
+        self.scanned = self.scanned.max(to);
+        self.passed.forget(to);
     }
 
     /// Somebody else has moved the cursor; goes on from there.
     async fn reopen(&mut self) -> Result<(), ConsumerError> {
-        *self = Self::open(self.consumer.clone()).await?;
+        *self = Self::open(self.working.clone()).await?;
         Ok(())
     }
-}
-
-async fn create(
-    consumer: &Consumer,
-    transaction: &mut Transaction<'static, Postgres>,
-) -> Result<Position, sqlx::Error> {
-    let position = match consumer.from {
-        Start::Origin => Position::ORIGIN,
-        Start::Now => read::head(transaction).await?,
-    };
-    let now = consumer.log.clock().now();
-    cursor::create(transaction, &consumer.name, position, now).await?;
-    // Another node may have made it first, at another position; the table decides.
-    let position = cursor::find(transaction, &consumer.name).await?;
-    Ok(position.unwrap_or(Position::ORIGIN))
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }

@@ -8,8 +8,11 @@ use super::ConsumerError;
 /// What a consumer is doing and how far it has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ConsumerStatus {
-    /// Everything up to here has had its effect or is none of its business.
+    /// Everything up to here has had its effect, is none of its business, or waits with its
+    /// organisation.
     pub position: Position,
+    /// How many organisations wait because of an event it cannot digest, while it goes on.
+    pub parked: u32,
     /// What it is doing.
     #[serde(flatten)]
     pub state: ConsumerState,
@@ -22,6 +25,8 @@ pub enum ConsumerState {
     /// It has not read anything yet.
     #[default]
     Starting,
+    /// Another process works it; this one is ready to take over.
+    Standby,
     /// It has more to read.
     CatchingUp,
     /// It has read everything there is.
@@ -49,6 +54,7 @@ impl ConsumerState {
     pub(super) fn failed(&self, failure: &ConsumerError) -> Self {
         match failure {
             ConsumerError::Unavailable(_) => Self::Unavailable { error: with_causes(failure) },
+            ConsumerError::Elsewhere => Self::Standby,
             ConsumerError::Stalled { position, event_id, .. } => {
                 let before = match self {
                     Self::Stalled { event_id: same, attempts, .. } if same == event_id => *attempts,
@@ -66,7 +72,7 @@ impl ConsumerState {
 }
 
 /// An error and what caused it, from the outside in.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

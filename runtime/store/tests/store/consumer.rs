@@ -7,91 +7,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kernel::{OrgId, Position};
 use serde_json::json;
-use sqlx::PgConnection;
-use store::consumer::{ConsumeError, Consumer, ConsumerError, ConsumerState, Start};
-use store::{Log, SealedEvent, cursor, sealer};
-use tokio::sync::watch;
+use store::consumer::{Consumer, ConsumerError, ConsumerState, Filter, Start};
+use store::sealer;
 
-use crate::database::{TestLog, opened, supervise, told, within};
-
-/// A log, and a table in which consumers leave their effects.
-async fn log_with_effects() -> TestLog {
-    let log = TestLog::create().await;
-    sqlx::raw_sql(
-        "create table public.effects (consumer text not null, position bigint not null,
-            place bigint generated always as identity);
-         grant select, insert on public.effects to finnest_runtime",
-    )
-    .execute(&log.owner)
-    .await
-    .expect("the owner may make tables");
-    log
-}
-
-async fn leave_effect(
-    connection: &mut PgConnection,
-    consumer: &str,
-    event: &SealedEvent,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("insert into public.effects (consumer, position) values ($1, $2)")
-        .bind(consumer)
-        .bind(event.position.0)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// A consumer of opened job orders that leaves one effect per event, unless `refuse` has a reason.
-fn consumer(
-    name: &'static str,
-    log: &Log,
-    refuse: impl Fn(&SealedEvent) -> Option<ConsumeError> + Send + Sync + 'static,
-) -> Consumer {
-    let refuse = Arc::new(refuse);
-    Consumer::new(name, log, move |connection, events| -> BoxFuture<'_, _> {
-        let refuse = refuse.clone();
-        async move {
-            for event in &events {
-                leave_effect(connection, name, event).await?;
-                if let Some(error) = refuse(event) {
-                    return Err(error);
-                }
-            }
-            Ok(())
-        }
-        .boxed()
-    })
-    .filter([("recruit".to_owned(), "job_order_opened".to_owned())])
-}
-
-fn willing(name: &'static str, log: &Log) -> Consumer {
-    consumer(name, log, |_| None)
-}
-
-async fn effects(log: &TestLog, consumer: &str) -> Vec<i64> {
-    sqlx::query_scalar("select position from public.effects where consumer = $1 order by place")
-        .bind(consumer)
-        .fetch_all(&log.owner)
-        .await
-        .expect("the owner may look")
-}
-
-async fn cursor_of(log: &TestLog, name: &str) -> i64 {
-    let mut reading = store::begin_reading(log.log.pool()).await.expect("the runtime may read");
-    let cursors = cursor::list(&mut reading).await.expect("cursors can be read");
-    let cursor = cursors.into_iter().find(|cursor| cursor.name == name);
-    cursor.map_or(-1, |cursor| cursor.position.0)
-}
-
-async fn reaches(status: &mut watch::Receiver<store::consumer::ConsumerStatus>, position: i64) {
-    within(status.wait_for(|status| status.position >= Position(position)))
-        .await
-        .expect("the consumer tells what it does");
-}
-
-fn refused(reason: &'static str) -> ConsumeError {
-    ConsumeError::Refused(reason.into())
-}
+use crate::database::{instant, opened, supervise, told, within};
+use crate::effects::{
+    consumer, cursor_of, effects, leave_effect, log_with_effects, reaches, refused, willing,
+};
 
 #[tokio::test]
 async fn every_event_has_its_effect_once_and_in_order() {
@@ -186,6 +108,114 @@ async fn a_consumer_that_begins_now_sees_nothing_older() {
     consumer.run_once().await.expect("nothing is in the way");
 
     assert_eq!(effects(&log, "late").await, [4, 5]);
+}
+
+#[tokio::test]
+async fn a_consumer_that_begins_at_a_time_misses_nothing_recorded_since() {
+    let log = log_with_effects().await;
+    let org_id = OrgId::new();
+    // The clock of the node that recorded the third event was behind.
+    for time in ["09:00", "11:00", "08:00", "12:00"] {
+        let mut event = opened(org_id, 1);
+        event.recorded_at = instant(&format!("2026-05-04T{time}:00Z"));
+        log.record(&event).await;
+        sealer::seal_all(&log.log).await.expect("sealing works");
+    }
+    let from = |name, time| {
+        willing(name, &log.log).from(Start::At(instant(&format!("2026-05-04T{time}:00Z"))))
+    };
+
+    from("since eleven", "11:00").run_once().await.expect("nothing is in the way");
+    from("since ever", "08:00").run_once().await.expect("nothing is in the way");
+    from("since later", "13:00").run_once().await.expect("nothing is in the way");
+
+    assert_eq!(effects(&log, "since eleven").await, [2, 3, 4]);
+    assert_eq!(effects(&log, "since ever").await, [1, 2, 3, 4]);
+    assert_eq!(effects(&log, "since later").await, Vec::<i64>::new());
+    assert_eq!(cursor_of(&log, "since later").await, 4);
+}
+
+#[tokio::test]
+async fn a_consumer_sees_events_by_domain_type_and_organisation() {
+    let log = log_with_effects().await;
+    let (acme, zen) = (OrgId::new(), OrgId::new());
+    for event in [
+        told(acme, "recruit", "job_order_opened", json!({})),
+        told(acme, "recruit", "job_order_filled", json!({})),
+        told(zen, "recruit", "job_order_opened", json!({})),
+        told(acme, "pulse", "job_order_opened", json!({})),
+        told(zen, "pulse", "shift_filled", json!({})),
+    ] {
+        log.record(&event).await;
+    }
+    sealer::seal_all(&log.log).await.expect("sealing works");
+    let cases = [
+        ("everything", Filter::everything(), vec![1, 2, 3, 4, 5]),
+        ("a domain", Filter::none().domain("recruit"), vec![1, 2, 3]),
+        ("a type", Filter::none().event_type("job_order_opened"), vec![1, 3, 4]),
+        ("an organisation", Filter::everything().organisation(zen), vec![3, 5]),
+        (
+            "a mixture",
+            Filter::none().event("pulse", "shift_filled").domain("recruit").organisation(acme),
+            vec![1, 2],
+        ),
+        ("nothing", Filter::none(), vec![]),
+    ];
+
+    for (name, filter, expected) in cases {
+        let seen = willing(name, &log.log).sees(filter);
+        seen.run_once().await.expect("nothing is in the way");
+        assert_eq!(effects(&log, name).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_missed_or_repeated_where_catching_up_becomes_following() {
+    let log = log_with_effects().await;
+    let org_id = OrgId::new();
+    log.seal_some(org_id, 300).await;
+    let consumer = willing("switch", &log.log);
+    let mut status = consumer.status();
+    let root = supervise([sealer::child(&log.log), consumer.child()]).await;
+
+    let writers = (0..4).map(|_| async {
+        for number in 1..=75 {
+            log.record(&opened(org_id, number)).await;
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    reaches(&mut status, 600).await;
+
+    assert_eq!(effects(&log, "switch").await, (1..=600).collect::<Vec<_>>());
+    root.stop().await;
+}
+
+#[tokio::test]
+async fn a_consumer_killed_at_any_moment_neither_loses_nor_repeats_an_effect() {
+    let log = log_with_effects().await;
+    log.seal_some(OrgId::new(), 400).await;
+    let polls_of_a_whole_run = 4_000;
+
+    for polls in (1..polls_of_a_whole_run).step_by(7) {
+        let killed = willing("killed", &log.log);
+        let mut run = Box::pin(async move { killed.run_once().await });
+        let mut left = polls % 97;
+        // Dropped after so many polls, wherever that is.
+        let ended = std::future::poll_fn(|context| {
+            left -= 1;
+            match run.as_mut().poll(context) {
+                std::task::Poll::Pending if left <= 0 => std::task::Poll::Ready(None),
+                ended => ended.map(Some),
+            }
+        });
+        if within(ended).await.is_some_and(|ended| ended.is_ok()) {
+            log.seal_some(OrgId::new(), 1).await;
+        }
+    }
+    let last = willing("killed", &log.log).run_once().await.expect("nothing is in the way");
+
+    let expected: Vec<i64> = (1..=last.position.0).collect();
+    assert_eq!(effects(&log, "killed").await, expected);
 }
 
 #[tokio::test]

@@ -41,6 +41,11 @@ impl TestLog {
         node(&self.app).await
     }
 
+    /// How a node connects.
+    pub(crate) fn app_options(&self) -> PgConnectOptions {
+        self.app.clone()
+    }
+
     /// Opens a transaction as `domain`, for the organisation.
     pub(crate) async fn begin(
         &self,
@@ -143,7 +148,8 @@ impl TestLog {
     }
 }
 
-async fn node(app: &PgConnectOptions) -> Log {
+/// The log as a new node sees it.
+pub(crate) async fn node(app: &PgConnectOptions) -> Log {
     let pool = PgPoolOptions::new()
         .max_connections(20)
         .connect_with(app.clone())
