@@ -36,8 +36,10 @@ pub use filter::Filter;
 use lane::Lane;
 pub(crate) use lease::Shared;
 use open::Working;
+pub(crate) use reader::message_of;
 use reader::{Reader, Step};
 use running::Running;
+pub(crate) use status::with_causes;
 pub use status::{ConsumerState, ConsumerStatus};
 
 /// The most lanes a consumer may have.

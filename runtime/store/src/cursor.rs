@@ -51,6 +51,18 @@ pub(crate) async fn find(
         .map(|position| position.map(Position))
 }
 
+/// Where the cursor `name` stands, held there until the transaction ends.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<Position>, sqlx::Error> {
+    sqlx::query_scalar("select position from events.cursors where name = $1 for update")
+        .bind(name)
+        .fetch_optional(connection)
+        .await
+        .map(|position| position.map(Position))
+}
+
 /// A cursor as the table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {

@@ -4,7 +4,8 @@
 //! per cluster gives each committed event its gapless position and the next link of its
 //! organisation's hash chain. [Consumers](consumer) and [readers](read) see sealed events only, in
 //! order; a consumer's cursor moves in the commit of its effect. [Verification](verify) walks the
-//! chains and names every place where they do not hold.
+//! chains and names every place where they do not hold; a [replay] makes the tables of a read model
+//! again beside the live ones.
 //!
 //! **Invariant:** nothing here knows what an event means, and nothing ever changes one.
 
@@ -21,6 +22,7 @@ pub mod partition;
 pub mod place;
 pub mod read;
 mod recent;
+pub mod replay;
 mod sealed;
 pub mod sealer;
 mod stats;

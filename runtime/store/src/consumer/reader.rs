@@ -16,6 +16,7 @@ use super::open::{Opened, Working};
 use super::stall::Waitings;
 use crate::sealed::{ReadError, SealedEvent};
 use crate::{read, transaction};
+pub(crate) use commit::message_of;
 use commit::{Deed, Ended, unavailable};
 
 /// Events applied in one commit at most.

@@ -72,7 +72,7 @@ impl ConsumerState {
 }
 
 /// An error and what caused it, from the outside in.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -9,6 +9,7 @@ mod export;
 mod lanes;
 mod migration;
 mod read;
+mod replay;
 mod sealer;
 mod stall;
 mod takeover;
