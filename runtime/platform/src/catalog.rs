@@ -72,8 +72,8 @@ impl Catalog {
             domain
                 .subscriptions
                 .retain(|subscription| present.contains(&subscription.event.domain));
-            domain.projections.retain(|projection| {
-                projection.events().all(|event| present.contains(&event.domain))
+            domain.projections.retain_mut(|projection| {
+                projection.follow_only(|event| present.contains(&event.domain))
             });
         }
         Self::new(domains)
@@ -169,6 +169,11 @@ fn check_events(
     let cursors = domain.subscriptions.iter().map(|subscription| subscription.name);
     let cursors = cursors.chain(domain.projections.iter().map(|projection| projection.name));
     repeated("subscription", cursors.map(|cursor| format!("{name}.{cursor}")), violations);
+    for projection in &domain.projections {
+        violations.extend(projection.violations(name));
+    }
+    let tables = domain.projections.iter().flat_map(|projection| projection.tables);
+    repeated("projected table", tables.map(|table| format!("{name}.{table}")), violations);
     repeated("child", domain.child_ids().map(|id| format!("{name}/{id}")), violations);
     let followed =
         domain.subscriptions.iter().map(|subscription| (subscription.name, subscription.event));

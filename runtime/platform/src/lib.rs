@@ -60,7 +60,7 @@ pub use operation::{
     Access, Action, Command, Input, Operation, OperationKind, Output, Query, Spec, Verb,
 };
 pub use page::{Page, Panel};
-pub use projection::{Project, Projecting, Projection, projection};
+pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Rows, projection};
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;

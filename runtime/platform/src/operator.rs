@@ -14,7 +14,9 @@ mod enact;
 mod kill;
 mod log;
 mod process;
+mod projections;
 mod queues;
+mod rebuilds;
 mod reload;
 mod tree;
 
@@ -28,8 +30,16 @@ pub use process::{
     GetProcess, MailboxView, ObserveProcess, ProcessActedOn, ProcessEvent, ProcessStatistics,
     ProcessTrace, ProcessView, ResumeProcess, SuspendProcess, TraceProcess,
 };
+pub use projections::{
+    DigestProjection, DigestView, ListProjections, ProjectionDigest, ProjectionView, Projections,
+    RebuildView,
+};
 pub use queues::{
     CancelJob, Jobs, ListJobs, ListQueues, PauseQueue, QueueList, ResumeQueue, RetryJob,
+};
+pub use rebuilds::{
+    CancelRebuild, KeepProjection, PauseRebuild, RebuildProjection, RebuildTurned, ResumeRebuild,
+    SwapProjection,
 };
 pub use reload::ReloadSupervision;
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
@@ -65,6 +75,14 @@ pub fn domain() -> Domain {
         .action::<RetryJob>()
         .action::<CancelJob>()
         .action::<ListCursors>()
+        .action::<ListProjections>()
+        .action::<RebuildProjection>()
+        .action::<PauseRebuild>()
+        .action::<ResumeRebuild>()
+        .action::<CancelRebuild>()
+        .action::<SwapProjection>()
+        .action::<KeepProjection>()
+        .action::<DigestProjection>()
         .action::<ListEvents>()
         .action::<VerifyChain>()
         .command::<RecordActionRequested>()

@@ -9,18 +9,19 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use kernel::{DomainName, EventType};
 use otp::{ChildSpec, Strategy, SupervisorSpec};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 use store::SealedEvent;
 use store::consumer::{ConsumeError, Consumer, OnPoison};
 use store::read::EventName;
+use store::replay::ReadModel;
 
 use crate::domain::Domain;
 use crate::job::Performer;
-use crate::projection::ProjectionDeclaration;
+use crate::projection::rebuilds::{read_model, rebuilder};
+use crate::projection::{ProjectionDeclaration, apply};
 use crate::reaction::Subscription;
 use crate::refusal::{Error, Kind};
 use crate::system::System;
-use crate::tx::{Tx, become_tenant};
 
 /// The subtree of one domain, as a child of `domains`, in this process.
 pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
@@ -55,9 +56,10 @@ pub(crate) fn spec_of(system: &System, name: DomainName) -> SupervisorSpec {
         spec = spec.child(ChildSpec::supervisor("subscriptions", one_for_one(consumers)));
     }
     if !domain.projections.is_empty() {
-        let consumers =
-            domain.projections.iter().map(|projection| projecting(system, name, projection));
-        spec = spec.child(ChildSpec::supervisor("projections", one_for_one(consumers)));
+        let projections = domain.projections.iter().flat_map(|projection| {
+            [projecting(system, name, projection), rebuilder(system, name, projection)]
+        });
+        spec = spec.child(ChildSpec::supervisor("projections", one_for_one(projections)));
     }
     spec = spec.child(jobs::producer::subtree(
         system.queues(),
@@ -128,7 +130,7 @@ pub(crate) fn cursors(domain: &Domain) -> Vec<Following> {
     subscriptions.chain(projections).collect()
 }
 
-fn event_name(event: EventType) -> EventName {
+pub(crate) fn event_name(event: EventType) -> EventName {
     (event.domain.as_str().to_owned(), event.name.to_owned())
 }
 
@@ -185,41 +187,42 @@ fn projecting(
     domain: DomainName,
     projection: &ProjectionDeclaration,
 ) -> ChildSpec {
-    let (projecting, declared) = (system.clone(), projection.clone());
-    Consumer::new(
-        format!("{domain}.{}", projection.name),
-        system.log(),
-        move |connection, events| {
-            let (system, projection) = (projecting.clone(), declared.clone());
-            async move { project(&system, domain, &projection, connection, &events).await }.boxed()
-        },
-    )
+    let (declared, model) = (projection.clone(), read_model(domain, projection));
+    Consumer::new(model.name.clone(), system.log(), move |connection, events| {
+        let (projection, model) = (declared.clone(), model.clone());
+        async move {
+            must_be_ours(&model, connection).await?;
+            apply(&projection, domain, domain.as_str(), connection, &events).await
+        }
+        .boxed()
+    })
     .id(projection.name)
     .filter(projection.events().map(event_name))
     .child()
 }
 
-async fn project(
-    system: &System,
-    domain: DomainName,
-    projection: &ProjectionDeclaration,
+/// Refuses to go on with tables that a newer version of the logic has filled, as while a release is
+/// rolled out or after it was taken back.
+async fn must_be_ours(
+    model: &ReadModel,
     connection: &mut PgConnection,
-    events: &[SealedEvent],
 ) -> Result<(), ConsumeError> {
-    for event in events {
-        let tenant = become_tenant(domain, event.org_id.uuid());
-        // Safe: a checked domain name and a UUID.
-        sqlx::raw_sql(AssertSqlSafe(tenant)).execute(&mut *connection).await?;
-        let mut tx = Tx::new(connection, domain, &event.scope, system.now());
-        projection.apply(event, &mut tx).await.map_err(undigested)?;
+    let live = store::replay::live_version(connection, &model.name).await?;
+    match live.filter(|live| *live > model.version) {
+        None => Ok(()),
+        Some(live) => Err(ConsumeError::Refused(
+            format!(
+                "version {live} of the logic has filled the tables of {}, and this release has \
+                 version {}; rebuild the projection, or run the newer release",
+                model.name, model.version
+            )
+            .into(),
+        )),
     }
-    // The cursor is moved as the runtime again; a domain has no right to it.
-    sqlx::raw_sql("set local role finnest_runtime").execute(connection).await?;
-    Ok(())
 }
 
 /// An outage is told apart, so that it is waited for and not reported as a poisonous event.
-fn undigested(error: impl Into<Error>) -> ConsumeError {
+pub(crate) fn undigested(error: impl Into<Error>) -> ConsumeError {
     match error.into() {
         Error::Unavailable { .. } => ConsumeError::Database(sqlx::Error::PoolTimedOut),
         error => ConsumeError::Refused(error.into()),

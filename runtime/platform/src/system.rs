@@ -28,6 +28,7 @@ use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
 use crate::postgres::Embedded;
+use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
 use crate::subtree;
 use crate::telemetry::Telemetry;
@@ -123,6 +124,7 @@ struct Inner {
     queues: Queues,
     bus: Bus,
     relayed: OnceLock<watch::Receiver<Relayed>>,
+    rebuilds: Rebuilds,
     telemetry: Telemetry,
     identities: Identities,
     homes: Homes,
@@ -191,6 +193,7 @@ impl System {
             queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
             bus: Bus::new(BUS_CAPACITY),
             relayed: OnceLock::new(),
+            rebuilds: Rebuilds::new(),
             telemetry: Telemetry::new(),
             identities: Identities::default(),
             tuned,
@@ -309,6 +312,11 @@ impl System {
         self.rooms.as_ref().map_or(&self.inner.log, |rooms| &rooms.log)
     }
 
+    /// What wakes the rebuilders of projections.
+    pub(crate) fn rebuilds(&self) -> &Rebuilds {
+        &self.inner.rebuilds
+    }
+
     /// The job queues.
     #[must_use]
     pub fn queues(&self) -> &Queues {
@@ -418,20 +426,6 @@ impl System {
     pub(crate) fn opening(&self, domain: DomainName, scope: &Scope, read_only: bool) -> Opening {
         let statement_timeout = self.tuning().domain(domain.as_str()).statement_timeout;
         Opening { domain, org_id: scope.org_id, read_only, statement_timeout }
-    }
-
-    /// Refuses what is asked of a domain in quarantine.
-    pub(crate) fn must_be_up(&self, domain: DomainName) -> Result<()> {
-        let Some(until) = self.tree().quarantined_until(&tree::path_of(domain)) else {
-            return Ok(());
-        };
-        let wait = (until - self.inner.clock.now()).to_std().unwrap_or(RETRY_AFTER);
-        Err(Error::unavailable(
-            format!(
-                "{domain} is in quarantine after repeated failures; it is tried again by itself"
-            ),
-            wait.max(RETRY_AFTER),
-        ))
     }
 
     /// The cell of a domain, if it has one.

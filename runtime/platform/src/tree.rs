@@ -21,9 +21,12 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::catalog::Catalog;
 use crate::cell;
+use crate::dispatch::RETRY_AFTER;
 use crate::feed;
 use crate::migrate;
 use crate::postgres::Embedded;
+use crate::projection::rebuilds::read_models;
+use crate::refusal::{Error, Result as Answered};
 use crate::subtree;
 use crate::system::{System, Wakes};
 
@@ -36,6 +39,22 @@ pub(crate) fn path_of(domain: DomainName) -> String {
 pub(crate) struct Live {
     pub(crate) wakes: Wakes,
     pub(crate) relay: Option<ChildSpec>,
+}
+
+impl System {
+    /// Refuses what is asked of a domain in quarantine.
+    pub(crate) fn must_be_up(&self, domain: DomainName) -> Answered<()> {
+        let Some(until) = self.tree().quarantined_until(&path_of(domain)) else {
+            return Ok(());
+        };
+        let wait = (until - self.now()).to_std().unwrap_or(RETRY_AFTER);
+        Err(Error::unavailable(
+            format!(
+                "{domain} is in quarantine after repeated failures; it is tried again by itself"
+            ),
+            wait.max(RETRY_AFTER),
+        ))
+    }
 }
 
 /// What the tree is made of, before the page tunes it. It lives as long as the tree.
@@ -205,28 +224,17 @@ impl Process for Connections {
     }
 }
 
-/// A projection over a table that does not exist would stall for ever; it is better not to start.
+/// A projection over a table that does not exist would stall for ever, and one over a table that
+/// cannot be rebuilt would be found out when it has to be; it is better not to start.
 async fn must_have_tables(system: &System) -> Result<(), StartError> {
-    for domain in system.catalog().domains() {
-        for projection in &domain.projections {
-            for table in projection.tables {
-                let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-                    .bind(format!("{}.{table}", domain.name()))
-                    .fetch_one(system.pool())
-                    .await
-                    .map_err(StartError::failed)?;
-                if !exists {
-                    return Err(StartError::Failed(format!(
-                        "{}.{} projects into the table {table}, which no migration of {} makes",
-                        domain.name(),
-                        projection.name,
-                        domain.name(),
-                    )));
-                }
-            }
+    let mut reading = store::begin_reading(system.pool()).await.map_err(StartError::failed)?;
+    for model in read_models(system.catalog()) {
+        let faults = store::replay::faults(&mut reading, &model).await;
+        if let Some(fault) = faults.map_err(StartError::failed)?.into_iter().next() {
+            return Err(StartError::Failed(fault));
         }
     }
-    Ok(())
+    reading.rollback().await.map_err(StartError::failed)
 }
 
 /// What supervision.toml may name.

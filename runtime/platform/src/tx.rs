@@ -20,6 +20,7 @@ pub struct Tx<'c> {
     domain: DomainName,
     scope: &'c Scope,
     now: Timestamp,
+    is_projecting: bool,
     trace: Trace,
 }
 
@@ -37,7 +38,17 @@ impl<'c> Tx<'c> {
         scope: &'c Scope,
         now: Timestamp,
     ) -> Self {
-        Self { connection, domain, scope, now, trace: Trace::default() }
+        Self { connection, domain, scope, now, is_projecting: false, trace: Trace::default() }
+    }
+
+    /// For a projection, which may be applied again at any time and so causes nothing.
+    pub(crate) fn projecting(
+        connection: &'c mut PgConnection,
+        domain: DomainName,
+        scope: &'c Scope,
+        now: Timestamp,
+    ) -> Self {
+        Self { is_projecting: true, ..Self::new(connection, domain, scope, now) }
     }
 
     /// Who acts, for which organisation, in which chain of causes.
@@ -69,6 +80,7 @@ impl<'c> Tx<'c> {
     /// A refusal when the chain of causes is too long; a failure when the event is not this
     /// domain's own, carries a float or is too large.
     pub async fn append<E: Event>(&mut self, event: &E) -> Result<EventId> {
+        self.must_cause()?;
         let event_id = EventId::new();
         let payload = serde_json::to_value(event)?;
         if E::TYPE.domain != self.domain {
@@ -96,10 +108,21 @@ impl<'c> Tx<'c> {
 
     /// Puts a job into this domain's own queue; it starts after the commit, or never.
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<JobId> {
+        self.must_cause()?;
         let new = JobDraft::of(job)?.into_new(self.domain, self.scope.clone(), None);
         let enqueued = jobs::enqueue(self.connection, &new, self.now).await.map_err(Error::from)?;
         self.trace.enqueued = true;
         Ok(enqueued.job_id())
+    }
+
+    fn must_cause(&self) -> Result<()> {
+        if self.is_projecting {
+            return Err(Error::failure(
+                "a projection only fills its tables: it tells no fact and enqueues no job, which \
+                 a rebuild would do once more",
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn trace(&self) -> Trace {
@@ -175,7 +198,7 @@ impl Opening {
     /// Opens the transaction in one round trip: begin, role, search path, tenant, time limit.
     pub(crate) async fn begin(self, pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
         let mut sql = String::from(if self.read_only { "begin read only" } else { "begin" });
-        write!(sql, "; {}", become_tenant(self.domain, self.org_id.uuid()))
+        write!(sql, "; {}", become_tenant(self.domain, self.domain.as_str(), self.org_id.uuid()))
             .and_then(|()| {
                 write!(
                     sql,
@@ -190,9 +213,9 @@ impl Opening {
 }
 
 /// The statements that make a transaction a domain's own, for one tenant.
-pub(crate) fn become_tenant(domain: DomainName, org_id: Uuid) -> String {
+pub(crate) fn become_tenant(domain: DomainName, search_path: &str, org_id: Uuid) -> String {
     format!(
-        "set local role {domain}; set local search_path = {domain}; \
+        "set local role {domain}; set local search_path = {search_path}; \
          set local app.org_id = '{org_id}'"
     )
 }
