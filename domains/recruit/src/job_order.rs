@@ -89,7 +89,7 @@ impl JobOrderState {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Open, Self::Filled, Self::Cancelled].into_iter().find(|state| state.name() == name)
     }
 }

@@ -8,6 +8,7 @@ mod code;
 mod demo;
 mod job_order;
 mod outreach;
+mod pipeline;
 mod pool;
 mod reactions;
 
@@ -21,6 +22,7 @@ pub use candidate::*;
 pub use demo::demo;
 pub use job_order::*;
 pub use outreach::*;
+pub use pipeline::*;
 pub use pool::*;
 
 /// The domain, declared.
@@ -40,6 +42,8 @@ pub fn domain() -> Domain {
         .query::<ListScores>()
         .command::<InviteCandidate>()
         .query::<ListOutreach>()
+        .query::<ShowPipeline>()
+        .query::<ListPipeline>()
         .command::<refresh::RefreshPools>()
         .command::<sms::WriteSmsToOutbox>()
         .emits::<JobOrderOpened>()
@@ -50,10 +54,17 @@ pub fn domain() -> Domain {
         .emits::<CandidateShortlisted>()
         .emits::<OutreachSent>()
         .on("score_candidates", reactions::score_candidates)
+        .projection(pipeline::pipeline())
         .job::<SendOutreach>()
         .child("scoring_engine", scoring_engine::child)
         .child("pool_refresh", refresh::child)
         .child("outreach", service::child)
         .page(Page::new("Job orders").table::<ListJobOrders>().form::<OpenJobOrder>())
+        .page(
+            Page::new("Pipeline")
+                .table::<ListPipeline>()
+                .feed::<JobOrderOpened>()
+                .feed::<JobOrderFilled>(),
+        )
         .page(Page::new("Candidates").table::<ListCandidates>().form::<RegisterCandidate>())
 }
