@@ -142,7 +142,12 @@ fn reacting(system: &System, domain: DomainName, subscription: &Subscription) ->
         system.log(),
         move |connection, events| {
             let (system, subscription) = (reacting.clone(), declared.clone());
-            async move { react(&system, domain, &subscription, connection, &events).await }.boxed()
+            async move {
+                // What was imported without reactions has had its consequences elsewhere.
+                let events = store::import::newsworthy(connection, events).await?;
+                react(&system, domain, &subscription, connection, &events).await
+            }
+            .boxed()
         },
     )
     .id(subscription.name)

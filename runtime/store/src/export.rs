@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** faithful. A damaged log gives a file with the same damage, for an auditor to find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use futures_util::TryStreamExt;
@@ -14,7 +14,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::line::{FORMAT, FactsLine, HeadLine, Header, LineWriter, SealLine, StrandedLine};
-use crate::{read, transaction, verify};
+use crate::partition::Month;
+use crate::{archive, read, transaction, verify};
 
 /// Seals read with one question; their events stream through one at a time.
 const BATCH_SEALS: i64 = 5_000;
@@ -98,14 +99,38 @@ pub async fn export(
     selection: &Selection,
     now: Timestamp,
     out: &mut (dyn io::Write + Send),
+    progress: impl FnMut(Progress) + Send,
+) -> Result<Exported, ExportError> {
+    write(pool, selection, None, now, out, progress).await
+}
+
+/// Writes the events of one month, which `selection` bounds by position, as `export` does.
+pub(crate) async fn export_month(
+    pool: &PgPool,
+    selection: &Selection,
+    month: Month,
+    now: Timestamp,
+    out: &mut (dyn io::Write + Send),
+    progress: impl FnMut(Progress) + Send,
+) -> Result<Exported, ExportError> {
+    write(pool, selection, Some(month), now, out, progress).await
+}
+
+async fn write(
+    pool: &PgPool,
+    selection: &Selection,
+    month: Option<Month>,
+    now: Timestamp,
+    out: &mut (dyn io::Write + Send),
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<Exported, ExportError> {
     let mut reading = transaction::begin_snapshot(pool).await?;
-    let header = header(&mut reading, selection, now).await?;
+    let header = header(&mut reading, selection, month, now).await?;
     let head = Position(header.head);
     let mut writer = LineWriter::new(out);
     writer.write(&header)?;
-    let mut walk = Walk::new(selection, head);
+    let archived = archive::months_in_files(&mut reading).await?;
+    let mut walk = Walk::new(selection, month, head, archived);
     while walk.write_batch(&mut reading, &mut writer).await? {
         progress(Progress {
             events: walk.events,
@@ -127,6 +152,7 @@ pub async fn export(
 async fn header(
     connection: &mut PgConnection,
     selection: &Selection,
+    month: Option<Month>,
     now: Timestamp,
 ) -> Result<Header, sqlx::Error> {
     let head = read::head(connection).await?;
@@ -139,6 +165,7 @@ async fn header(
         organisations: heads(connection, selection.org_id).await?,
         from: selection.from.map(|position| position.0),
         to: selection.to.map(|position| position.0),
+        month: month.map(|month| month.to_string()),
     })
 }
 
@@ -185,6 +212,7 @@ async fn heads(
 /// Where an export stands.
 struct Walk {
     org_id: Option<OrgId>,
+    month: Option<Month>,
     from: Position,
     /// The last position written, or, along one chain, the last number.
     last: i64,
@@ -192,19 +220,28 @@ struct Walk {
     end: Position,
     events: u64,
     missing: u64,
+    /// The months whose events are in files and nowhere else.
+    archived: BTreeSet<Month>,
 }
 
 impl Walk {
-    fn new(selection: &Selection, head: Position) -> Self {
+    fn new(
+        selection: &Selection,
+        month: Option<Month>,
+        head: Position,
+        archived: BTreeSet<Month>,
+    ) -> Self {
         let from = selection.from.unwrap_or(Position::ORIGIN);
         Self {
             org_id: selection.org_id,
+            month,
             from,
             last: if selection.org_id.is_none() { (from.0 - 1).max(0) } else { 0 },
             position: Position::ORIGIN,
             end: selection.to.map_or(head, |to| to.min(head)),
             events: 0,
             missing: 0,
+            archived,
         }
     }
 
@@ -224,10 +261,12 @@ impl Walk {
             .bind(BATCH_SEALS)
             .bind(self.org_id)
             .bind(self.from.0)
+            .bind(self.month.map(Month::begin))
+            .bind(self.month.map(Month::end))
             .fetch(connection);
         let before = self.events;
         while let Some(row) = rows.try_next().await? {
-            let line = seal_line(&row)?;
+            let line = seal_line(&row, &self.archived)?;
             self.position = Position(line.position);
             self.last = if self.org_id.is_none() { line.position } else { line.org_sequence };
             self.events += 1;
@@ -244,12 +283,14 @@ const SEALS_AFTER: &str = "
         seal.event_id as sealed_event_id, encode(seal.previous_hash, 'hex') as previous_hash,
         encode(seal.hash, 'hex') as hash, event.id as event_id, event.org_id, event.domain,
         event.event_type, event.version, event.aggregate_id, event.payload, event.metadata,
-        event.inserted_at
+        event.inserted_at, seal.inserted_at as sealed_at
     from events.seals as seal
     left join events.domain_events as event
         on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at
     where seal.position > $1 and seal.position <= $2 and $4::uuid is null
         and seal.position >= $5
+        and ($6::timestamptz is null or seal.inserted_at >= $6)
+        and ($7::timestamptz is null or seal.inserted_at < $7)
     order by seal.position
     limit $3";
 
@@ -258,16 +299,18 @@ const SEALS_OF: &str = "
         seal.event_id as sealed_event_id, encode(seal.previous_hash, 'hex') as previous_hash,
         encode(seal.hash, 'hex') as hash, event.id as event_id, event.org_id, event.domain,
         event.event_type, event.version, event.aggregate_id, event.payload, event.metadata,
-        event.inserted_at
+        event.inserted_at, seal.inserted_at as sealed_at
     from events.seals as seal
     left join events.domain_events as event
         on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at
     where seal.org_id = $4 and seal.org_sequence > $1 and seal.position <= $2
         and seal.position >= $5
+        and ($6::timestamptz is null or seal.inserted_at >= $6)
+        and ($7::timestamptz is null or seal.inserted_at < $7)
     order by seal.org_sequence
     limit $3";
 
-fn seal_line(row: &PgRow) -> Result<SealLine, ExportError> {
+fn seal_line(row: &PgRow, archived: &BTreeSet<Month>) -> Result<SealLine, ExportError> {
     let org_id: OrgId = row.try_get("sealed_org_id")?;
     let event_id: EventId = row.try_get("sealed_event_id")?;
     let stored_event_id: Option<EventId> = row.try_get("event_id")?;
@@ -282,6 +325,7 @@ fn seal_line(row: &PgRow) -> Result<SealLine, ExportError> {
         previous_hash: row.try_get("previous_hash")?,
         hash: row.try_get("hash")?,
         missing,
+        archived: missing && archived.contains(&Month::of(row.try_get("sealed_at")?)),
         stored_org_id: stored_org_id.filter(|stored| *stored != org_id),
         stored_event_id: stored_event_id.filter(|stored| *stored != event_id),
     })

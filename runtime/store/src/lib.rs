@@ -10,11 +10,14 @@
 //! **Invariant:** nothing here knows what an event means, and nothing ever changes one.
 
 mod append;
+pub mod archive;
 mod backoff;
 mod chain;
+mod chained;
 pub mod consumer;
 pub mod cursor;
 pub mod export;
+pub mod import;
 mod leader;
 mod line;
 mod log;
@@ -32,6 +35,7 @@ pub mod verify;
 pub mod wake;
 
 pub use append::{AppendError, NewEvent, PAYLOAD_BYTES_MAX, append};
+pub use chained::{BadLine, LineProblem};
 pub use consumer::Consumer;
 pub use leader::SealError;
 pub use log::Log;

@@ -40,6 +40,10 @@ pub(crate) struct Header {
     /// The last position asked for, if not everything was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<i64>,
+    /// The month whose events these are, as `2019-03`, if only one was asked for. Its chains have
+    /// gaps where the clock went to and fro between two months.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) month: Option<String>,
 }
 
 /// The last link of a chain.
@@ -63,6 +67,9 @@ pub(crate) struct SealLine {
     /// The event is gone; all of its facts are null.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) missing: bool,
+    /// The event is gone because its month is in a file of its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) archived: bool,
     /// What the event's row says where it contradicts the seal; its digest covers this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stored_org_id: Option<OrgId>,

@@ -1,8 +1,11 @@
 //! Partitions: a month each, made a year ahead, so that an insert never waits for DDL.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{Datelike, Days, Months, NaiveDate, NaiveTime};
+use kernel::Timestamp;
 use otp::ChildSpec;
 use sqlx::{PgConnection, Row};
 
@@ -15,6 +18,70 @@ pub const MONTHS_AHEAD: i32 = 12;
 /// How often the keeper looks; a year ahead leaves it plenty of tries.
 const KEEPER_INTERVAL: Duration = Duration::from_hours(1);
 const KEEPER_JITTER: Duration = Duration::from_mins(1);
+
+/// A calendar month in UTC: what one partition holds. Printed and read as `2019-03`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(NaiveDate);
+
+impl Month {
+    /// The month of this instant.
+    #[must_use]
+    pub fn of(instant: Timestamp) -> Self {
+        Self::holding(instant.date_naive())
+    }
+
+    /// The month of this day.
+    #[must_use]
+    pub fn holding(day: NaiveDate) -> Self {
+        Self(day - Days::new(u64::from(day.day0())))
+    }
+
+    /// Its first day.
+    #[must_use]
+    pub const fn first_day(self) -> NaiveDate {
+        self.0
+    }
+
+    /// The month so many months later.
+    #[must_use]
+    pub fn later_by(self, months: u32) -> Self {
+        Self(self.0 + Months::new(months))
+    }
+
+    /// Its first instant.
+    #[must_use]
+    pub fn begin(self) -> Timestamp {
+        self.0.and_time(NaiveTime::MIN).and_utc()
+    }
+
+    /// The first instant after it.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        self.later_by(1).begin()
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.format("%Y-%m"))
+    }
+}
+
+/// Text is no month.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no month: year and month are expected, as in 2019-03")]
+pub struct ParseMonthError(String);
+
+impl FromStr for Month {
+    type Err = ParseMonthError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d")
+            .ok()
+            .map(Self)
+            .filter(|month| month.to_string() == text)
+            .ok_or_else(|| ParseMonthError(text.to_owned()))
+    }
+}
 
 /// Makes the partitions of the month of `first_day` and of `months_ahead` months after it, where
 /// they are missing; answers how many it made.
@@ -99,4 +166,23 @@ async fn keep(log: &Log) -> Result<(), sqlx::Error> {
         );
     }
     reading.rollback().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_is_read_as_it_is_printed_and_nothing_else_is_one() {
+        let month: Month = "2019-12".parse().expect("it is a month");
+
+        assert_eq!(
+            (month.to_string(), month.later_by(1).to_string()),
+            ("2019-12".into(), "2020-01".into())
+        );
+        assert_eq!(month.end().to_rfc3339(), "2020-01-01T00:00:00+00:00");
+        for text in ["2019-13", "2019-3", "2019", "2019-03-01", "", "march"] {
+            assert!(text.parse::<Month>().is_err(), "{text}");
+        }
+    }
 }
