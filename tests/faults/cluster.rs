@@ -12,6 +12,7 @@ use otp::{Clock, Intensity, Root, Strategy, SupervisorSpec};
 use platform::postgres::{Embedded, Options};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
+use uuid::Uuid;
 
 use crate::proxy::Proxy;
 use crate::random::Random;
@@ -92,6 +93,15 @@ impl Cluster {
     /// Whether this event has its place in the log.
     pub(crate) async fn is_sealed(&self, event_id: EventId) -> bool {
         sqlx::query_scalar("select exists(select from events.seals where event_id = $1)")
+            .bind(event_id)
+            .fetch_one(&self.owner)
+            .await
+            .expect("the owner may look at everything")
+    }
+
+    /// Whether any consumer has been given this event.
+    pub(crate) async fn is_delivered(&self, event_id: Uuid) -> bool {
+        sqlx::query_scalar("select exists(select from faults.deliveries where event_id = $1)")
             .bind(event_id)
             .fetch_one(&self.owner)
             .await

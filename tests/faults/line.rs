@@ -14,7 +14,7 @@ async fn connections_cut_at_random_bytes_cost_nothing_that_was_promised() {
     trial
         .run_plain(&cluster, &proxy.options(&cluster.app()), async |_, _, writers| {
             proxy.behave(Conduct::Cut);
-            let cuts = u64::from(times(2_000, 100));
+            let cuts = u64::from(times(1_000, 60));
             while proxy.cuts() < cuts {
                 writers.write_more(10).await;
             }

@@ -25,6 +25,8 @@ mod clock;
 mod disk;
 mod line;
 mod neighbours;
+mod nodes;
 mod platform;
 mod sealer;
 mod server;
+mod subscribers;

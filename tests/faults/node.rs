@@ -1,5 +1,5 @@
-//! A node of the platform, reduced to what concerns the log: a sealer, the keeper of
-//! partitions, and a projection.
+//! A node of the platform, reduced to what concerns the log: a sealer, the wake-up of
+//! other nodes, the keeper of partitions, and a projection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use otp::{Clock, Intensity, Root, Strategy, SupervisorSpec};
 use sqlx::PgConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use store::consumer::ConsumeError;
-use store::{Consumer, Log, SealedEvent, partition, sealer};
+use store::{Consumer, Log, SealedEvent, partition, sealer, wake};
 use uuid::Uuid;
 
 /// How long a node waits for a connection.
@@ -52,6 +52,7 @@ impl Node {
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .intensity(patient)
             .child(sealer::child(&log))
+            .child(wake::child(&log))
             .child(partition::keeper(&log))
             .children(children);
         let root = Root::start(spec, clock).await.expect("the children start");
