@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use platform::TraceParent;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 pub(crate) struct RequestIds {
     pub(crate) request_id: Uuid,
     pub(crate) correlation_id: Uuid,
+    pub(crate) traceparent: Option<TraceParent>,
 }
 
 impl RequestIds {
@@ -38,8 +40,17 @@ impl RequestIds {
         let request_id = Uuid::now_v7();
         let given = headers.get(CORRELATION_ID).and_then(|value| value.to_str().ok());
         let given = given.and_then(|text| Uuid::try_parse(text).ok());
-        Self { request_id, correlation_id: given.unwrap_or(request_id) }
+        let traceparent = traceparent(headers);
+        Self { request_id, correlation_id: given.unwrap_or(request_id), traceparent }
     }
+}
+
+/// The caller's trace. One that is malformed or given twice is ignored, as W3C demands: a trace is
+/// no reason to refuse a request.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut given = headers.get_all("traceparent").iter();
+    let only = given.next().filter(|_| given.next().is_none())?;
+    only.to_str().ok()?.trim().parse().ok()
 }
 
 /// The template of the route that answered, for measurements: never a path, or there would be as

@@ -91,7 +91,7 @@ async fn call(rest: &Rest, route: &Route, request: Request) -> Result<Answer, Pr
     let pieces = Pieces { path: &path, query: &query, body: body.as_deref() };
     let input = merge(&pieces, &route.input_schema)?;
     let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
-    let scope = identity.scope(ids.correlation_id);
+    let scope = identity.scope(ids.correlation_id).traced(ids.traceparent);
     let calling = async {
         if let Some(key) = &key {
             return rest.system.call_once(&scope, route.domain, route.name, input, key).await;

@@ -87,6 +87,34 @@ async fn the_correlation_id_of_a_request_is_that_of_its_events() {
     edge.system.stop().await;
 }
 
+#[tokio::test]
+async fn the_callers_trace_is_that_of_the_events_and_a_malformed_one_is_ignored() {
+    let edge = Edge::start().await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    for given in [traceparent, "00-nonsense"] {
+        let mut request = edge.request("POST", "/api/v1/fixture/crates", r#"{"label":"nails"}"#);
+        let value = given.parse().expect("it is visible ASCII");
+        request.headers_mut().insert("traceparent", value);
+        let (answer, _) = edge.send(request).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{given}");
+    }
+    edge.system.settle().await;
+
+    let mut reading = platform::store::begin_reading(edge.system.system().log().pool())
+        .await
+        .expect("the runtime may read");
+    let events = platform::store::read::after(&mut reading, platform::Position::ORIGIN, 10).await;
+    let traces: Vec<Option<String>> = events
+        .expect("the log can be read")
+        .iter()
+        .map(|event| event.scope.traceparent.map(|traceparent| traceparent.to_string()))
+        .collect();
+    assert_eq!(traces, [Some(traceparent.to_owned()), None]);
+    reading.rollback().await.expect("nothing is in the way");
+    edge.system.stop().await;
+}
+
 /// A request that is refused: method, path and body; then status, code and the fields to blame.
 type Refused =
     (&'static str, &'static str, &'static str, u16, &'static str, &'static [&'static str]);

@@ -15,6 +15,7 @@ mod period;
 mod scope;
 mod seal;
 mod topic;
+mod trace;
 
 pub use canonical::{CanonicalError, canonical_bytes};
 pub use event::{DomainName, Event, EventType, Recorded, UnknownVersion, is_snake_case};
@@ -25,6 +26,7 @@ pub use period::{ParsePeriodError, Period};
 pub use scope::{Hops, Principal, Role, Scope, TooManyHops};
 pub use seal::{Digest, Link, ParseDigestError, Position, SealedFacts, event_digest, next_link};
 pub use topic::{ParseTopicError, Topic};
+pub use trace::{ParseTraceParentError, TraceParent};
 
 /// A point in time, always UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{EventId, OrgId, UserId};
+use crate::{EventId, OrgId, TraceParent, UserId};
 
 /// Who acts, for which organisation, in which chain of causes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Scope {
     /// How many events lie between the request and this.
     #[serde(default)]
     pub hops: Hops,
+    /// The caller's trace this belongs to, if the caller named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Who acts: a person, or the platform itself.
@@ -104,15 +107,30 @@ impl Scope {
     /// The scope of a fresh request by a user.
     #[must_use]
     pub fn user(org_id: OrgId, user_id: UserId, role: Role, correlation_id: Uuid) -> Self {
-        let principal = Principal::User { user_id, role };
-        Self { org_id, principal, correlation_id, causation_id: None, hops: Hops::default() }
+        Self::first(org_id, Principal::User { user_id, role }, correlation_id)
     }
 
     /// The scope of a duty the platform starts by itself.
     #[must_use]
     pub fn system(org_id: OrgId, name: impl Into<String>, correlation_id: Uuid) -> Self {
-        let principal = Principal::System { name: name.into() };
-        Self { org_id, principal, correlation_id, causation_id: None, hops: Hops::default() }
+        Self::first(org_id, Principal::System { name: name.into() }, correlation_id)
+    }
+
+    fn first(org_id: OrgId, principal: Principal, correlation_id: Uuid) -> Self {
+        Self {
+            org_id,
+            principal,
+            correlation_id,
+            causation_id: None,
+            hops: Hops::default(),
+            traceparent: None,
+        }
+    }
+
+    /// The same as part of the caller's trace.
+    #[must_use]
+    pub fn traced(self, traceparent: Option<TraceParent>) -> Self {
+        Self { traceparent, ..self }
     }
 
     /// The scope of what `domain` does because of the event `cause`, which was recorded under
@@ -127,6 +145,7 @@ impl Scope {
             correlation_id: self.correlation_id,
             causation_id: Some(cause),
             hops: self.hops.next(cause)?,
+            traceparent: self.traceparent,
         })
     }
 
@@ -199,8 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn a_consequence_keeps_organisation_and_correlation() {
-        let scope = scope();
+    fn a_consequence_keeps_organisation_correlation_and_trace() {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+        let scope = scope().traced(traceparent);
         let cause = EventId::new();
 
         let consequence = scope.caused_by(cause, "reach").expect("the chain is short");
@@ -208,6 +228,7 @@ mod tests {
         assert_eq!(consequence.org_id, scope.org_id);
         assert_eq!(consequence.correlation_id, scope.correlation_id);
         assert_eq!(consequence.causation_id, Some(cause));
+        assert!(consequence.traceparent.is_some() && consequence.traceparent == traceparent);
     }
 
     #[test]

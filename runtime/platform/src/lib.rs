@@ -52,7 +52,7 @@ pub use identity::{Enrolment, Identity};
 pub use job::{Attempt, Job, Outcome};
 pub use kernel::{
     Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
-    Recorded, Role, Scope, Timestamp, Topic, UnknownVersion, UserId, canonical_bytes,
+    Recorded, Role, Scope, Timestamp, Topic, TraceParent, UnknownVersion, UserId, canonical_bytes,
 };
 pub use listing::{BadCursor, Cursor, Limit, Listing};
 pub use migrate::{MigrateError, checksum as migrations_checksum, migrate};

@@ -172,6 +172,9 @@ fn metadata_bytes(event: &NewEvent) -> Result<Vec<u8>, AppendError> {
     if let Some(cause) = scope.causation_id {
         metadata["causation_id"] = json!(cause);
     }
+    if let Some(traceparent) = scope.traceparent {
+        metadata["traceparent"] = json!(traceparent);
+    }
     canonical_bytes(&metadata).map_err(|source| AppendError::NotCanonical { event_type, source })
 }
 

@@ -130,6 +130,9 @@ struct Metadata {
     #[serde(default)]
     causation_id: Option<EventId>,
     hops: u8,
+    /// Any value: a trace that nobody can follow is no reason not to read the event.
+    #[serde(default)]
+    traceparent: Value,
 }
 
 impl Metadata {
@@ -142,6 +145,7 @@ impl Metadata {
             correlation_id: metadata.correlation_id,
             causation_id: metadata.causation_id,
             hops: serde_json::from_value(json!(metadata.hops.saturating_sub(1)))?,
+            traceparent: metadata.traceparent.as_str().and_then(|text| text.parse().ok()),
         })
     }
 }

@@ -55,7 +55,8 @@ async fn a_transaction_that_is_rolled_back_records_nothing() {
 async fn an_event_comes_back_as_it_was_told() {
     let log = TestLog::create().await;
     let told = JobOrderOpened { job_order_id: Uuid::now_v7(), headcount: 3 };
-    let request = Scope::system(OrgId::new(), "test", Uuid::now_v7());
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    let request = Scope::system(OrgId::new(), "test", Uuid::now_v7()).traced(traceparent);
     let cause = kernel::EventId::new();
     let scope = request.caused_by(cause, "recruit").expect("the chain is short");
     let at = instant("2026-03-04T05:06:07.123456Z");
