@@ -17,6 +17,7 @@ use crate::operation::{Operation, Verb};
 pub struct Catalog {
     domains: Vec<Domain>,
     by_type: HashMap<TypeId, (usize, usize)>,
+    events_by_type: HashMap<TypeId, (usize, usize)>,
 }
 
 /// The contradictions between declarations, one sentence each.
@@ -52,13 +53,16 @@ impl Catalog {
         if !violations.is_empty() {
             return Err(Violations(violations));
         }
-        let mut by_type = HashMap::new();
+        let (mut by_type, mut events_by_type) = (HashMap::new(), HashMap::new());
         for (d, domain) in domains.iter().enumerate() {
             for (o, operation) in domain.operations.iter().enumerate() {
                 by_type.insert(operation.type_id, (d, o));
             }
+            for (e, event) in domain.events.iter().enumerate() {
+                events_by_type.insert(event.type_id, (d, e));
+            }
         }
-        Ok(Self { domains, by_type })
+        Ok(Self { domains, by_type, events_by_type })
     }
 
     /// Checks a part of a system, for tests: what follows events of domains that are not there is
@@ -105,6 +109,11 @@ impl Catalog {
     #[must_use]
     pub fn operation(&self, domain: &str, name: &str) -> Option<&Operation> {
         self.domain(domain)?.operations.iter().find(|operation| operation.spec.name() == name)
+    }
+
+    pub(crate) fn event_of(&self, type_id: TypeId) -> Option<&EventDeclaration> {
+        let (domain, event) = *self.events_by_type.get(&type_id)?;
+        Some(&self.domains[domain].events[event])
     }
 
     pub(crate) fn operation_of(&self, type_id: TypeId) -> Option<&Operation> {

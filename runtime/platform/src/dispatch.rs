@@ -232,7 +232,7 @@ async fn in_transaction<T>(
 ) -> Result<T> {
     let now = system.now();
     let mut transaction = system.opening(domain, scope, false).begin(system.pool()).await?;
-    let mut tx = Tx::new(&mut transaction, domain, scope, now);
+    let mut tx = Tx::new(&mut transaction, domain, scope, now).telling(system.catalog());
     let result = guarded(work(&mut tx)).await;
     let trace = tx.trace();
     match result {

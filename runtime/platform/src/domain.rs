@@ -6,11 +6,13 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use kernel::{DomainName, Event, EventType, Recorded};
 use otp::ChildSpec;
 use serde_json::Value;
 
+use crate::form;
 use crate::job::{Job, PerformFn, perform_fn};
 use crate::operation::{Action, Command, Operation, Query};
 use crate::page::Page;
@@ -45,6 +47,62 @@ pub struct EventDeclaration {
     pub description: String,
     /// JSON Schema of its payload.
     pub schema: Value,
+    pub(crate) type_id: TypeId,
+    validator: Arc<jsonschema::Validator>,
+}
+
+impl EventDeclaration {
+    fn of<E: Event>() -> Self {
+        let schema = schema::of::<E>();
+        let (_, description) = schema::words(&schema);
+        Self {
+            event_type: E::TYPE,
+            description,
+            type_id: TypeId::of::<E>(),
+            validator: Arc::new(form::validator(&schema)),
+            schema,
+        }
+    }
+
+    /// Compares `payload` with the published schema.
+    ///
+    /// # Errors
+    /// [`Unpublished`] names the first place that breaks it, and the rule.
+    pub fn check(&self, payload: &Value) -> Result<(), Unpublished> {
+        if self.validator.is_valid(payload) {
+            return Ok(());
+        }
+        let error = self.validator.iter_errors(payload).next();
+        error.map_or(Ok(()), |error| Err(Unpublished::new(self.event_type, &error)))
+    }
+}
+
+/// A payload is not what the schema of its event promises to other domains.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the payload of {event_type} breaks its published schema at `{pointer}`, rule `{rule}`: \
+     {message}; mend the event, or publish a new version of it"
+)]
+pub struct Unpublished {
+    /// The event's type.
+    pub event_type: &'static str,
+    /// JSON Pointer to the offending place of the payload.
+    pub pointer: String,
+    /// JSON Pointer to the rule in the schema.
+    pub rule: String,
+    /// What is wrong, as a sentence.
+    pub message: String,
+}
+
+impl Unpublished {
+    fn new(event_type: EventType, error: &jsonschema::ValidationError<'_>) -> Self {
+        Self {
+            event_type: event_type.name,
+            pointer: error.instance_path().to_string(),
+            rule: error.schema_path().to_string(),
+            message: form::said(error),
+        }
+    }
 }
 
 /// A job a domain performs.
@@ -105,9 +163,7 @@ impl Domain {
     /// Tells events of this type.
     #[must_use]
     pub fn emits<E: Event>(mut self) -> Self {
-        let schema = schema::of::<E>();
-        let (_, description) = schema::words(&schema);
-        self.events.push(EventDeclaration { event_type: E::TYPE, description, schema });
+        self.events.push(EventDeclaration::of::<E>());
         self
     }
 

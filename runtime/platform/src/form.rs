@@ -23,6 +23,14 @@ const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 /// The pattern of text with at least something visible, and nothing in it that steers a terminal.
 pub(crate) const VISIBLE_TEXT: &str = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$";
 
+/// What compares values with `schema`, compiled once.
+pub(crate) fn validator(schema: &Value) -> Validator {
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(schema)
+        .expect("a derived schema is a valid schema")
+}
+
 /// What is wrong with `input`, field by field; nothing if it has the right form.
 pub(crate) fn complaints(validator: &Validator, input: &Value) -> Vec<FieldError> {
     let mut found = Vec::new();
@@ -106,7 +114,8 @@ fn meant<'a>(context: &'a [Vec<ValidationError<'static>>]) -> Option<&'a Validat
     errors.find(|error| !matches!(error.kind(), Kind::Type { .. }))
 }
 
-fn said(error: &ValidationError<'_>) -> String {
+/// The sentence of a complaint, with no more of the value than a person would read.
+pub(crate) fn said(error: &ValidationError<'_>) -> String {
     match shortened(&error.instance().to_string()) {
         Cow::Borrowed(_) => error.to_string(),
         Cow::Owned(short) => error.masked_with(short).to_string(),

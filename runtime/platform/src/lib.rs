@@ -46,7 +46,7 @@ pub use store;
 
 pub use catalog::{Catalog, Violations};
 pub use dispatch::{Answer, allows};
-pub use domain::{Domain, EventDeclaration};
+pub use domain::{Domain, EventDeclaration, Unpublished};
 pub use feed::live_event;
 pub use identity::{Enrolment, Identity};
 pub use job::{Attempt, Job, Outcome};
@@ -64,6 +64,7 @@ pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Ro
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;
+pub use store::Appended;
 pub use system::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, System, Wakes, known};
 pub use telemetry::Telemetry;
 pub use text::{BadText, trimmed};

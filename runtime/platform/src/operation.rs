@@ -279,10 +279,7 @@ impl Operation {
     ) -> Self {
         let input_schema = schema::of::<I>();
         let (summary, description) = schema::words(&input_schema);
-        let validator = jsonschema::options()
-            .should_validate_formats(true)
-            .build(&input_schema)
-            .expect("a derived schema is a valid schema");
+        let validator = form::validator(&input_schema);
         Self {
             domain,
             spec,

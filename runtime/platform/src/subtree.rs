@@ -171,7 +171,10 @@ async fn react(
             Err(refusal) if refusal.kind() == Kind::Conflict => {
                 // The chain of causes ends here on purpose; stalling would only repeat the refusal.
                 let subscription = subscription.name;
-                tracing::warn!(%domain, subscription, reason = %refusal, "a reaction is refused");
+                let chain = store::chain_of_causes(connection, event.event_id).await?;
+                tracing::warn!(
+                    %domain, subscription, reason = %refusal, %chain, "a reaction is refused"
+                );
                 let refused = &system.telemetry().reactions_refused;
                 refused.with_label_values(&[domain.as_str(), subscription]).inc();
                 None

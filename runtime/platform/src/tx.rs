@@ -4,13 +4,16 @@
 //! see does not exist for its SQL. It has no `commit`: the dispatcher commits when the operation
 //! answers `Ok` and rolls back on anything else.
 
+mod append;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use kernel::{DomainName, Event, EventId, JobId, OrgId, Scope, Timestamp};
+use kernel::{DomainName, JobId, OrgId, Scope, Timestamp};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::catalog::Catalog;
 use crate::job::{Job, JobDraft};
 use crate::refusal::{Error, Reason, Result};
 
@@ -22,6 +25,8 @@ pub struct Tx<'c> {
     now: Timestamp,
     is_projecting: bool,
     trace: Trace,
+    /// What may be told in this transaction.
+    catalog: Option<&'c Catalog>,
 }
 
 /// What a transaction left for others to be woken for, once it is committed.
@@ -38,7 +43,15 @@ impl<'c> Tx<'c> {
         scope: &'c Scope,
         now: Timestamp,
     ) -> Self {
-        Self { connection, domain, scope, now, is_projecting: false, trace: Trace::default() }
+        Self {
+            connection,
+            domain,
+            scope,
+            now,
+            is_projecting: false,
+            trace: Trace::default(),
+            catalog: None,
+        }
     }
 
     /// For a projection, which may be applied again at any time and so causes nothing.
@@ -49,6 +62,11 @@ impl<'c> Tx<'c> {
         now: Timestamp,
     ) -> Self {
         Self { is_projecting: true, ..Self::new(connection, domain, scope, now) }
+    }
+
+    /// The same, and it may tell the facts declared in `catalog`.
+    pub(crate) fn telling(self, catalog: &'c Catalog) -> Self {
+        Self { catalog: Some(catalog), ..self }
     }
 
     /// Who acts, for which organisation, in which chain of causes.
@@ -74,38 +92,6 @@ impl<'c> Tx<'c> {
         self.connection
     }
 
-    /// Tells a fact. It becomes visible to others when it is sealed, shortly after the commit.
-    ///
-    /// # Errors
-    /// A refusal when the chain of causes is too long; a failure when the event is not this
-    /// domain's own, carries a float or is too large.
-    pub async fn append<E: Event>(&mut self, event: &E) -> Result<EventId> {
-        self.must_cause()?;
-        let event_id = EventId::new();
-        let payload = serde_json::to_value(event)?;
-        if E::TYPE.domain != self.domain {
-            return Err(Error::failure(format!(
-                "{} may not append {}: it belongs to {}",
-                self.domain,
-                E::TYPE.name,
-                E::TYPE.domain
-            )));
-        }
-        let event = store::NewEvent {
-            event_id,
-            scope: self.scope.clone(),
-            domain: E::TYPE.domain.as_str(),
-            event_type: E::TYPE.name,
-            version: E::TYPE.version,
-            aggregate_id: Some(event.aggregate_id()),
-            payload,
-            recorded_at: self.now,
-        };
-        store::append(self.connection, &event).await.map_err(append_error)?;
-        self.trace.appended = true;
-        Ok(event_id)
-    }
-
     /// Puts a job into this domain's own queue; it starts after the commit, or never.
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<JobId> {
         self.must_cause()?;
@@ -127,16 +113,6 @@ impl<'c> Tx<'c> {
 
     pub(crate) fn trace(&self) -> Trace {
         self.trace
-    }
-}
-
-fn append_error(error: store::AppendError) -> Error {
-    match error {
-        refused @ store::AppendError::TooManyHops { .. } => {
-            Error::refused(Reason::conflict("too_many_hops"), refused.to_string())
-        }
-        store::AppendError::Database { source, .. } => source.into(),
-        other => Error::failure(other),
     }
 }
 

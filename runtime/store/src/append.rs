@@ -1,15 +1,27 @@
 //! Append: one insert, inside the caller's transaction.
 //!
 //! An appended event is a fact as soon as the caller commits, and nobody sees it until the sealer
-//! has given it a position. Writers therefore never wait for each other here.
+//! has given it a position. Writers therefore never wait for each other here, unless they ask for
+//! it: an [expected version](append_expecting) waits for whoever has just taken the same one, an
+//! event that may be [appended again](append_once) for whoever is appending the same one.
 //!
 //! **Invariant:** the bytes written are the bytes hashed, read and replayed later; see
 //! `docs/adr/0003-canonical-bytes-instead-of-jsonb.md`.
 
-use kernel::{CanonicalError, Event, EventId, Hops, Scope, Timestamp, canonical_bytes};
+mod cause;
+mod error;
+mod once;
+mod version;
+
+use kernel::{Event, EventId, Hops, Scope, Timestamp, canonical_bytes};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+pub use cause::{Cause, ChainOfCauses, chain_of_causes};
+pub use error::AppendError;
+pub use once::{Appended, append_once};
+pub use version::{ExpectedVersion, aggregate_version, append_all_expecting, append_expecting};
 
 /// The largest payload of an event, in canonical bytes: 256 KiB. The table refuses more as well.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
@@ -59,56 +71,6 @@ impl NewEvent {
     }
 }
 
-/// An event was not appended.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The payload has no canonical form; the cause names the place.
-    #[error("the payload of {event_type} cannot be recorded")]
-    NotCanonical {
-        /// The event's type.
-        event_type: &'static str,
-        /// What is wrong and where.
-        #[source]
-        source: CanonicalError,
-    },
-    /// The payload is larger than [`PAYLOAD_BYTES_MAX`].
-    #[error(
-        "the payload of {event_type} has {bytes} bytes, but {max} are allowed",
-        max = PAYLOAD_BYTES_MAX
-    )]
-    TooLarge {
-        /// The event's type.
-        event_type: &'static str,
-        /// Its size in canonical bytes.
-        bytes: usize,
-    },
-    /// The chain of causes already has its ten events.
-    #[error(
-        "{event_type} would be event {hops} in its chain of causes ({correlation_id}), but {max} \
-         are allowed: do reactions answer each other in a circle?",
-        max = Hops::MAX
-    )]
-    TooManyHops {
-        /// The event's type.
-        event_type: &'static str,
-        /// Its place in the chain.
-        hops: u16,
-        /// The request that began the chain.
-        correlation_id: Uuid,
-        /// The last event of the chain.
-        causation_id: Option<EventId>,
-    },
-    /// Postgres refused or could not be reached.
-    #[error("could not record {event_type}")]
-    Database {
-        /// The event's type.
-        event_type: &'static str,
-        /// What Postgres said.
-        #[source]
-        source: sqlx::Error,
-    },
-}
-
 /// Appends `event` in the caller's transaction, which must run as the event's domain with the
 /// organisation of its scope; Postgres refuses anything else.
 ///
@@ -117,9 +79,49 @@ pub enum AppendError {
 /// # Errors
 /// [`AppendError`]; after [`AppendError::Database`] the transaction is of no use any more.
 pub async fn append(connection: &mut PgConnection, event: &NewEvent) -> Result<(), AppendError> {
+    insert(connection, event, Bytes::of(event)?).await
+}
+
+/// Appends `events` in their order, in one statement: all of them or none.
+///
+/// All checks are made before anything is sent, so a transaction whose events are refused here is
+/// still of use.
+///
+/// # Errors
+/// [`AppendError::InBatch`] names the event that was refused by its index;
+/// [`AppendError::Database`] when Postgres refuses.
+pub async fn append_all(
+    connection: &mut PgConnection,
+    events: &[NewEvent],
+) -> Result<(), AppendError> {
+    insert_all(connection, events, all_bytes(events)?).await
+}
+
+/// What is stored of an event beside its columns.
+struct Bytes {
+    payload: Vec<u8>,
+    metadata: Vec<u8>,
+}
+
+impl Bytes {
+    fn of(event: &NewEvent) -> Result<Self, AppendError> {
+        Ok(Self { payload: payload_bytes(event)?, metadata: metadata_bytes(event)? })
+    }
+}
+
+fn all_bytes(events: &[NewEvent]) -> Result<Vec<Bytes>, AppendError> {
+    let bytes = |(index, event)| {
+        Bytes::of(event).map_err(|source| AppendError::InBatch { index, source: Box::new(source) })
+    };
+    events.iter().enumerate().map(bytes).collect()
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    event: &NewEvent,
+    bytes: Bytes,
+) -> Result<(), AppendError> {
     let event_type = event.event_type;
-    let payload = payload_bytes(event)?;
-    let metadata = metadata_bytes(event)?;
     sqlx::query(
         "insert into events.domain_events
              (id, org_id, domain, event_type, version, aggregate_id, payload, metadata, inserted_at)
@@ -131,13 +133,53 @@ pub async fn append(connection: &mut PgConnection, event: &NewEvent) -> Result<(
     .bind(event_type)
     .bind(i32::from(event.version))
     .bind(event.aggregate_id)
-    .bind(payload)
-    .bind(metadata)
+    .bind(bytes.payload)
+    .bind(bytes.metadata)
     .bind(event.recorded_at)
     .execute(connection)
     .await
     .map_err(|source| AppendError::Database { event_type, source })?;
     Ok(())
+}
+
+async fn insert_all(
+    connection: &mut PgConnection,
+    events: &[NewEvent],
+    bytes: Vec<Bytes>,
+) -> Result<(), AppendError> {
+    let Some(first) = events.first() else { return Ok(()) };
+    let event_type = first.event_type;
+    let (payloads, metadata): (Vec<_>, Vec<_>) =
+        bytes.into_iter().map(|bytes| (bytes.payload, bytes.metadata)).unzip();
+    // Arrivals are drawn row by row, hence in the order of the batch.
+    sqlx::query(
+        "insert into events.domain_events
+             (id, org_id, domain, event_type, version, aggregate_id, payload, metadata, inserted_at)
+         select event.id, event.org_id, event.domain, event.event_type, event.version,
+             event.aggregate_id, event.payload, event.metadata, event.inserted_at
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::uuid[],
+             $7::bytea[], $8::bytea[], $9::timestamptz[])
+             with ordinality as event (id, org_id, domain, event_type, version, aggregate_id,
+                 payload, metadata, inserted_at, place)
+         order by event.place",
+    )
+    .bind(column(events, |event| event.event_id))
+    .bind(column(events, |event| event.scope.org_id))
+    .bind(column(events, |event| event.domain))
+    .bind(column(events, |event| event.event_type))
+    .bind(column(events, |event| i32::from(event.version)))
+    .bind(column(events, |event| event.aggregate_id))
+    .bind(payloads)
+    .bind(metadata)
+    .bind(column(events, |event| event.recorded_at))
+    .execute(connection)
+    .await
+    .map_err(|source| AppendError::Database { event_type, source })?;
+    Ok(())
+}
+
+fn column<T>(events: &[NewEvent], field: impl Fn(&NewEvent) -> T) -> Vec<T> {
+    events.iter().map(field).collect()
 }
 
 fn payload_bytes(event: &NewEvent) -> Result<Vec<u8>, AppendError> {
@@ -162,6 +204,7 @@ fn metadata_bytes(event: &NewEvent) -> Result<Vec<u8>, AppendError> {
             hops,
             correlation_id: scope.correlation_id,
             causation_id: scope.causation_id,
+            chain: None,
         });
     }
     let mut metadata = json!({

@@ -34,7 +34,11 @@ mod unsealed;
 pub mod verify;
 pub mod wake;
 
-pub use append::{AppendError, NewEvent, PAYLOAD_BYTES_MAX, append};
+pub use append::{
+    AppendError, Appended, Cause, ChainOfCauses, ExpectedVersion, NewEvent, PAYLOAD_BYTES_MAX,
+    aggregate_version, append, append_all, append_all_expecting, append_expecting, append_once,
+    chain_of_causes,
+};
 pub use chained::{BadLine, LineProblem};
 pub use consumer::Consumer;
 pub use leader::SealError;

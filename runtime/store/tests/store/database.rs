@@ -41,6 +41,18 @@ impl TestLog {
         node(&self.app).await
     }
 
+    /// Waits until some transaction waits for another.
+    pub(crate) async fn somebody_waits(&self) {
+        const WAITING: &str = "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'";
+        within(async {
+            while self.count(WAITING).await == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// How a node connects.
     pub(crate) fn app_options(&self) -> PgConnectOptions {
         self.app.clone()
@@ -156,6 +168,16 @@ pub(crate) async fn node(app: &PgConnectOptions) -> Log {
         .await
         .expect("the application may connect");
     Log::new(pool, Clock::system())
+}
+
+/// Waits until this node's sealer leads.
+pub(crate) async fn leads(log: &Log) {
+    within(async {
+        while !log.sealer_stats().counts().is_leader {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Runs `children` until the returned root is stopped.

@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+mod batch;
 mod boundaries;
 mod consumer;
 mod database;
@@ -10,10 +11,12 @@ mod export;
 mod import;
 mod lanes;
 mod migration;
+mod once;
 mod read;
 mod replay;
 mod sealer;
 mod stall;
 mod takeover;
 mod verify;
+mod version;
 mod wake;

@@ -9,7 +9,7 @@ use kernel::{OrgId, Position};
 use otp::{Clock, Intensity, Root, Strategy, SupervisorSpec};
 use store::{SealedEvent, read, sealer};
 
-use crate::database::{TestLog, opened, supervise, told, within};
+use crate::database::{TestLog, leads, opened, supervise, told, within};
 
 /// Events read at once: more than any test here records.
 const EVERYTHING: u32 = 100_000;
@@ -340,16 +340,6 @@ async fn other_domains_events_share_the_order_but_not_the_chain() {
     let events = everything(&log).await;
     assert_eq!(events[1].previous_hash, kernel::Digest::GENESIS);
     assert_eq!(events[2].previous_hash, events[0].hash);
-}
-
-/// Waits until this node's sealer leads.
-async fn leads(log: &store::Log) {
-    within(async {
-        while !log.sealer_stats().counts().is_leader {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }
 
 /// Ends the session that holds the leader's lock, if one does.
