@@ -24,6 +24,14 @@ pub(crate) const BATCH_EVENTS_MAX: i64 = 20_000;
 /// The advisory lock of the leader: "finnseal" in ASCII.
 const LEADER_LOCK: i64 = 0x6669_6e6e_7365_616c;
 
+/// How long Postgres keeps the session of a leader that says nothing. A leader looks at least every
+/// half second; one that does not was stopped, or its machine is gone, and an open connection is
+/// all that is left of it. With the session ends the lock, and a stand-by takes over.
+///
+/// The user timeout is for a leader that stopped while it was being sent events: then Postgres does
+/// not wait for it but for the network.
+const WHILE_ALIVE: &str = "set idle_session_timeout = '1500ms'; set tcp_user_timeout = '1500ms'";
+
 /// The sealer could not seal.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -65,6 +73,13 @@ pub(crate) async fn try_lock(session: &mut PgConnection) -> Result<bool, sqlx::E
 /// Gives the leadership back.
 pub(crate) async fn unlock(session: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_advisory_unlock($1)").bind(LEADER_LOCK).execute(session).await?;
+    Ok(())
+}
+
+/// Lets Postgres end this session, and with it the leadership, when the leader falls silent. For a
+/// leader that looks for events all the time.
+pub(crate) async fn hold_while_alive(session: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(WHILE_ALIVE).execute(session).await?;
     Ok(())
 }
 

@@ -23,9 +23,16 @@ use crate::{read, transaction};
 /// most.
 const SCAN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The shortest time between two looks. A look costs the same for one event as for ten, and under
-/// load they come in tens.
+/// The shortest time between the beginnings of two looks, so that the first event after a pause is
+/// looked for at once.
 const PACE: Duration = Duration::from_millis(2);
+
+/// The same while many events come. A look and its commit cost much the same for ten events as for
+/// forty, and each commit of the sealer is one that no writer has.
+const PACE_UNDER_LOAD: Duration = Duration::from_millis(4);
+
+/// Sealed in one look, so many events are load.
+const LOAD_EVENTS: usize = 16;
 
 /// How soon a sealer that finds the lock taken tries again; doubled up to [`STANDBY_INTERVAL`].
 ///
@@ -160,6 +167,7 @@ impl Sealer {
         if !self.stand_by(context, &mut session).await? {
             return Ok(());
         }
+        leader::hold_while_alive(&mut session).await?;
         let mut leader = Leader::take(&mut session).await?;
         self.log.sealer_stats().leads(true);
         self.lead(context, &mut session, &mut leader, backoff).await?;
@@ -200,12 +208,12 @@ impl Sealer {
             // Asked before the last look, so that what was committed before the stop is sealed.
             let is_stopping = context.is_stopping();
             let begun = Instant::now();
-            drain(&self.log, leader, session).await?;
+            let sealed = drain(&self.log, leader, session).await?;
             backoff.reset();
             if is_stopping {
                 return leader.note_position(session, self.log.clock().now()).await;
             }
-            tokio::time::sleep_until(begun + PACE).await;
+            tokio::time::sleep_until(begun + pace(sealed)).await;
             tokio::select! {
                 () = self.log.wake().nudged() => {}
                 () = context.stopping() => {}
@@ -217,9 +225,26 @@ impl Sealer {
     }
 }
 
+/// The time between the beginnings of two looks, after one that sealed so many events.
+const fn pace(sealed: usize) -> Duration {
+    if sealed < LOAD_EVENTS { PACE } else { PACE_UNDER_LOAD }
+}
+
 async fn known_head(log: &Log) -> Result<Position, sqlx::Error> {
     let mut reading = transaction::begin_reading(log.pool()).await?;
     let head = read::head(&mut reading).await?;
     reading.rollback().await?;
     Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_events_are_looked_for_at_once_and_many_together() {
+        assert_eq!(pace(0), PACE);
+        assert_eq!(pace(LOAD_EVENTS - 1), PACE);
+        assert_eq!(pace(LOAD_EVENTS), PACE_UNDER_LOAD);
+    }
 }
