@@ -57,7 +57,8 @@ def verify(lines):
     """Yields a finding for every place that does not hold."""
     header = next(lines)
     everything = header["scope"] == "all"
-    last, chains = 0, {}
+    last, chains = max((header.get("from") or 1) - 1, 0), {}
+    is_part = last > 0
     for line in lines:
         def found(problem):
             return {"problem": problem, **{field: line.get(field) for field in FIELDS}}
@@ -65,8 +66,9 @@ def verify(lines):
         if line.get("without_seal"):
             yield found("missing_seal")
             continue
-        sequence, link = chains.get(line["org_id"], (0, bytes(32)))
         previous, own = bytes.fromhex(line["previous_hash"]), bytes.fromhex(line["hash"])
+        first = (line["org_sequence"] - 1, previous) if is_part else (0, bytes(32))
+        sequence, link = chains.get(line["org_id"], first)
         if everything and line["position"] != last + 1:
             yield found("gap_in_position")
         if line["org_sequence"] != sequence + 1:

@@ -1,10 +1,10 @@
-//! Merkle trees as in RFC 6962: one root for many leaves, and short proofs that a leaf is among them.
+//! Merkle trees as in RFC 6962: one root for many leaves, and a short proof for each of them.
 //!
-//! A tree only ever grows at its right end, so whoever keeps the roots of its full subtrees (at most
-//! 64 of them, the *frontier*) can go on without ever looking at the leaves again.
+//! A tree only ever grows at its right end, so whoever keeps the roots of its full subtrees (at
+//! most 64 of them, the *frontier*) can go on without ever looking at the leaves again.
 //!
-//! **Invariant:** leaves and nodes are hashed with different prefixes, so that no node can be passed
-//! off as a leaf.
+//! **Invariant:** leaves and nodes are hashed with different prefixes, so that no node can be
+//! passed off as a leaf.
 
 use sha2::{Digest as _, Sha256};
 
@@ -54,7 +54,7 @@ impl Frontier {
         Self { followed: Some(followed), ..Self::default() }
     }
 
-    /// A tree of `size` leaves from what [`to_bytes`](Self::to_bytes) gave; none if that is no such.
+    /// A tree of `size` leaves from what [`to_bytes`](Self::to_bytes) gave; none if it is no such.
     #[must_use]
     pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Self> {
         let (peaks, rest) = bytes.as_chunks::<32>();
@@ -83,7 +83,8 @@ impl Frontier {
         let mut new = leaf;
         let mut is_followed = self.followed.as_ref().is_some_and(|it| it.index == self.size);
         for _ in 0..self.size.trailing_ones() {
-            let left = self.peaks.pop().expect("there is a peak for each bit of the size");
+            // There is a peak for each bit of the size.
+            let Some(left) = self.peaks.pop() else { break };
             let beside = self.peaks.len();
             if let Some(followed) = &mut self.followed {
                 is_followed = followed.join(&left, beside, &new, is_followed);
@@ -198,10 +199,15 @@ mod tests {
         }
 
         #[test]
-        fn every_leaf_is_proven_and_no_other(count in 1_usize..100, at in any::<prop::sample::Index>()) {
+        fn every_leaf_is_proven_and_no_other(
+            count in 1_usize..100,
+            at in any::<prop::sample::Index>(),
+        ) {
             let (leaves, index) = (leaves(count), at.index(count));
             let mut tree = Frontier::following(index as u64);
-            leaves.iter().for_each(|leaf| tree.push(*leaf));
+            for leaf in &leaves {
+                tree.push(*leaf);
+            }
             let path = tree.path().expect("the leaf is there");
 
             let root_from = |index, size, leaf| root_by(&path, index, size, leaf);

@@ -78,7 +78,9 @@ fn trees_and_paths_are_as_written_down() {
 
     for (size, root) in items(&tree["roots"]).iter().enumerate() {
         let mut grown = Frontier::default();
-        leaves[..size].iter().for_each(|leaf| grown.push(*leaf));
+        for leaf in &leaves[..size] {
+            grown.push(*leaf);
+        }
 
         assert_eq!(grown.root(), digest(root), "{size} leaves");
     }
@@ -86,7 +88,9 @@ fn trees_and_paths_are_as_written_down() {
         let number = |name: &str| vector[name].as_u64().expect("a number");
         let (index, size) = (number("index"), number("size"));
         let mut grown = Frontier::following(index);
-        leaves.iter().take(usize::try_from(size).expect("few")).for_each(|leaf| grown.push(*leaf));
+        for leaf in leaves.iter().take(usize::try_from(size).expect("few")) {
+            grown.push(*leaf);
+        }
 
         let expected: Vec<Digest> = items(&vector["path"]).iter().map(digest).collect();
         assert_eq!(grown.path(), Some(expected), "{vector}");

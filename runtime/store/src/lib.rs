@@ -14,6 +14,7 @@ pub mod archive;
 mod backoff;
 mod chain;
 mod chained;
+pub mod checkpoint;
 pub mod consumer;
 pub mod cursor;
 pub mod export;

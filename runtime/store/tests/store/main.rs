@@ -2,8 +2,10 @@
 
 mod append;
 mod archive;
+mod auditor;
 mod batch;
 mod boundaries;
+mod checkpoint;
 mod consumer;
 mod database;
 mod effects;
