@@ -25,8 +25,8 @@ pub enum Appended {
 /// Appends `event`, unless an event with its id and content is recorded already.
 ///
 /// Content is what the event says: type, version, aggregate and payload. When it was recorded, by
-/// whom and in which chain of causes may differ, as it does when a caller tries again. An event that
-/// was recorded by another kind of append is recognised once it is sealed.
+/// whom and in which chain of causes may differ, as it does when a caller tries again. An event
+/// that was recorded by another kind of append is recognised once it is sealed.
 ///
 /// # Errors
 /// [`AppendError::IdTaken`] if the id belongs to an event with other content, and names what
