@@ -2,7 +2,8 @@
 # Installs what this machine lacks, from the packages of Debian or Ubuntu, and says what it does.
 #
 #   install.sh run        what `make run` needs: a PostgreSQL server, a C compiler
-#   install.sh test       the above, and what tests use: a browser, Node, Erlang, promtool
+#   install.sh test       the above, and what tests use: a browser, Node, Erlang, promtool,
+#                      a NATS server
 #   install.sh bench-otp  what `make bench-otp` needs: Erlang, a C compiler
 #
 # Run it as often as you like: what is there is left alone. The Rust toolchain is not installed here;
@@ -24,6 +25,9 @@ have_server() {
     done
     return 1
 }
+
+# Debian keeps it where only root looks.
+have_nats() { have nats-server || [ -x /usr/sbin/nats-server ]; }
 
 need() { # need PACKAGE CHECK...
     local package=$1
@@ -52,6 +56,7 @@ if [ "$purpose" = test ]; then
     need npm have npm
     need python3-venv have python3
     need curl have curl
+    need nats-server have_nats
 fi
 
 as_root() {
@@ -71,6 +76,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # The tests start a server of their own; the package's need not run.
+    case " ${missing[*]} " in
+        *" nats-server "*)
+            if have systemctl && [ -d /run/systemd/system ]; then
+                as_root systemctl disable --now nats-server >/dev/null 2>&1 || true
+            fi
+            ;;
+    esac
     echo "install: done"
 fi
 

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["kernel", "otp"]),
     ("jobs", &["kernel", "otp"]),
     ("bus", &["kernel", "otp"]),
+    ("nats", &["kernel", "otp", "bus"]),
     ("platform", &["kernel", "otp", "store", "jobs", "bus"]),
     ("contracts", &["kernel"]),
     ("domains/*", &["platform", "contracts"]),
@@ -31,12 +32,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What tests may import beyond that. The story of a reaction needs the domain that tells the
 /// event, and all of them follow recruit; what is built without tests stays blind.
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] =
-    &[("*", &["testkit"]), ("testkit", ALL), ("domains/*", &["recruit"])];
+    &[("*", &["testkit"]), ("testkit", ALL), ("domains/*", &["recruit"]), ("nats", &["platform"])];
 
 /// Crates of others that only some of ours may touch, so that what they do is done in one place.
 const GUARDED: &[(&str, &[&str])] = &[
     ("ractor", &["otp"]),
     ("sqlx", &["kernel", "store", "jobs", "platform", "domains/*", "server", "testkit"]),
+    ("async-nats", &["nats"]),
     ("axum", &["rest", "mcp", "socket", "live", "console", "server"]),
     ("tower", &["rest", "mcp", "socket", "live", "console", "server"]),
     ("maud", &["console"]),

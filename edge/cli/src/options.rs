@@ -127,7 +127,7 @@ pub struct ServeOptions {
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub connections_max: u32,
-    /// How this node hears of what other nodes do
+    /// How events reach other nodes, and whether they are passed on to NATS
     #[arg(
         long,
         value_enum,
@@ -136,6 +136,16 @@ pub struct ServeOptions {
         default_value = "postgres"
     )]
     pub bus: BusKind,
+    /// The NATS server with JetStream that events are passed on to with `--bus nats`
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = secret,
+        env = "FINNEST_NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    pub nats_url: Secret,
     /// What to log, for example `info` or `warn,platform=debug`
     #[arg(
         long,
@@ -166,6 +176,8 @@ pub enum BusKind {
     Local,
     /// Nodes wake each other through the database they share
     Postgres,
+    /// The same, and every event is passed on to a stream in NATS
+    Nats,
 }
 
 /// How the platform runs one domain in a process of its own.

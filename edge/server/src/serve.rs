@@ -3,14 +3,16 @@
 use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
 use platform::otp::{ChildSpec, Clock, ExitReason};
-use platform::{Catalog, Config, System, TuningChange};
+use platform::{Catalog, Config, MakeRelay, Position, Relay, Relayed, System, TuningChange};
 use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::settings::Settings;
 use crate::{cell, demo, listener};
@@ -35,7 +37,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         node: settings.node.clone(),
         connections_max: settings.connections_max,
         wakes: settings.wakes,
-        relay: None,
+        relay: settings.nats.as_ref().map(|url| relay_to(url.expose())),
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
             let mut children = edge(system, &bound);
@@ -97,6 +99,26 @@ async fn stop(system: &System, signals: &mut Signals) -> Result<ExitCode> {
             Ok(ExitCode::from(130))
         }
     }
+}
+
+/// Passes events on to the NATS server at `url`, from the node that seals them.
+fn relay_to(url: &str) -> MakeRelay {
+    let url: Arc<str> = url.into();
+    Box::new(move |system| {
+        let nothing = Relayed { position: Position::ORIGIN, recorded_at: None };
+        let (progress, relayed) = watch::channel(nothing);
+        let log = system.log().clone();
+        let relay = nats::relay::Relay {
+            url,
+            bus: system.bus().clone(),
+            places: system.places(),
+            is_turn: Arc::new(move || log.sealer_stats().counts().is_leader),
+            on_relayed: Arc::new(move |position, recorded_at| {
+                progress.send_replace(Relayed { position, recorded_at });
+            }),
+        };
+        Relay { child: relay.child(), relayed }
+    })
 }
 
 /// The surfaces behind one listener.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use cli::{BusKind, DatabaseOptions, ServeOptions};
+use cli::{BusKind, DatabaseOptions, Secret, ServeOptions};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub connections_max: u32,
     /// How it hears of what other nodes do.
     pub wakes: Wakes,
+    /// The NATS server that events are passed on to, if there is one.
+    pub nats: Option<Secret>,
     /// What to log.
     pub log: String,
 }
@@ -58,8 +60,9 @@ impl From<ServeOptions> for Settings {
             connections_max: options.connections_max,
             wakes: match options.bus {
                 BusKind::Local => Wakes::Local,
-                BusKind::Postgres => Wakes::Shared,
+                BusKind::Postgres | BusKind::Nats => Wakes::Shared,
             },
+            nats: (options.bus == BusKind::Nats).then_some(options.nats_url),
             log: options.log,
         }
     }

@@ -2,6 +2,8 @@
 
 #[path = "binary/cell.rs"]
 mod cell;
+#[path = "binary/nodes.rs"]
+mod nodes;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};

@@ -8,7 +8,7 @@
 //! | backend | events from | place kept in |
 //! |---|---|---|
 //! | [`Tail`](crate::Tail) within one process | the local sealer's head | memory |
-//! | [`Tail`](crate::Tail) on a shared log | the log, woken by the leader's words | the log's database |
+//! | [`Tail`](crate::Tail) on a shared log | the log, woken by its leader | the log's database |
 //! | the `nats` crate | a stream in NATS | a durable consumer there |
 //!
 //! One suite of tests holds all three to it.

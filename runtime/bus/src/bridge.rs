@@ -26,9 +26,11 @@ const BATCH_EVENTS_MAX: u32 = 1_000;
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 type ReadHead = dyn Fn() -> BoxFuture<'static, Result<Position, SourceError>> + Send + Sync;
-type ReadAfter = dyn Fn(&TopicFilter, Position, u32) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>>
-    + Send
-    + Sync;
+type ReadAfter =
+    dyn Fn(&TopicFilter, Position, u32) -> BoxFuture<'static, ReadEvents> + Send + Sync;
+
+/// Events of the log, or why there are none.
+pub type ReadEvents = Result<Vec<BusEvent>, SourceError>;
 
 /// Where sealed events come from. The bus knows no database; the platform gives it this.
 #[derive(Clone)]
@@ -48,11 +50,7 @@ impl Source {
         + Send
         + Sync
         + 'static,
-        read_after: impl Fn(
-            &TopicFilter,
-            Position,
-            u32,
-        ) -> BoxFuture<'static, Result<Vec<BusEvent>, SourceError>>
+        read_after: impl Fn(&TopicFilter, Position, u32) -> BoxFuture<'static, ReadEvents>
         + Send
         + Sync
         + 'static,
@@ -71,7 +69,7 @@ impl Source {
         filter: &TopicFilter,
         after: Position,
         limit: u32,
-    ) -> Result<Vec<BusEvent>, SourceError> {
+    ) -> ReadEvents {
         (self.read_after)(filter, after, limit).await
     }
 }

@@ -1,10 +1,12 @@
 //! An event on its way to subscribers, with its wire form made once.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use kernel::{EventId, Position, Timestamp, Topic};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// A sealed event as the bus carries it.
@@ -53,14 +55,14 @@ pub struct Heading {
 }
 
 /// The wire form of everything but the payload; fields in the order in which people read them.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
     position: Position,
     event_id: EventId,
-    event_type: &'a str,
+    event_type: Cow<'a, str>,
     version: u16,
     org_id: kernel::OrgId,
-    domain: &'a str,
+    domain: Cow<'a, str>,
     aggregate_id: Option<Uuid>,
     correlation_id: Uuid,
     causation_id: Option<EventId>,
@@ -91,14 +93,44 @@ impl BusEvent {
         self.body.get_or_init(|| self.encode()).clone()
     }
 
+    /// An event from its [body](BusEvent::body); the payload is what it was, to the byte.
+    ///
+    /// # Errors
+    /// When the text is no such object.
+    pub fn from_body(body: &str) -> Result<Self, serde_json::Error> {
+        /// The part of a body that the envelope leaves out.
+        #[derive(Deserialize)]
+        struct Data<'a> {
+            #[serde(borrow)]
+            data: &'a RawValue,
+        }
+        let envelope: Envelope<'_> = serde_json::from_str(body)?;
+        let Data { data } = serde_json::from_str(body)?;
+        let heading = Heading {
+            position: envelope.position,
+            topic: Topic {
+                org_id: envelope.org_id,
+                domain: envelope.domain.into_owned(),
+                aggregate_id: envelope.aggregate_id,
+            },
+            event_id: envelope.event_id,
+            event_type: envelope.event_type.into_owned(),
+            version: envelope.version,
+            correlation_id: envelope.correlation_id,
+            causation_id: envelope.causation_id,
+            recorded_at: envelope.recorded_at,
+        };
+        Ok(Self::new(heading, data.get()))
+    }
+
     fn encode(&self) -> Arc<str> {
         let envelope = Envelope {
             position: self.position,
             event_id: self.event_id,
-            event_type: &self.event_type,
+            event_type: Cow::Borrowed(&self.event_type),
             version: self.version,
             org_id: self.topic.org_id,
-            domain: &self.topic.domain,
+            domain: Cow::Borrowed(&self.topic.domain),
             aggregate_id: self.topic.aggregate_id,
             correlation_id: self.correlation_id,
             causation_id: self.causation_id,
@@ -151,6 +183,21 @@ pub(crate) mod tests {
         assert_eq!(body["position"], 7);
         assert_eq!(body["domain"], "recruit");
         assert_eq!(body["data"]["headcount"], 3);
+    }
+
+    #[test]
+    fn an_event_is_read_back_from_its_body_to_the_byte() {
+        let topic = Topic::aggregate(OrgId::new(), "recruit", Uuid::now_v7());
+        let event = event_of(topic.clone(), 7, r#"{"b":1.50, "a":"\u00e4"}"#.into());
+
+        let read = BusEvent::from_body(&event.body()).expect("a body is an event");
+
+        assert_eq!(
+            (read.position, &read.topic, read.event_id),
+            (event.position, &topic, event.event_id)
+        );
+        assert_eq!(read.payload, event.payload);
+        assert_eq!(read.body(), event.body());
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //!
 //! The [bridge] follows the sealed head and hands every event to the [bus](Bus), whose
 //! [broadcaster](broadcast) gives it to everyone who subscribed to its [topic](TopicFilter). Each
-//! event is encoded once, however many sockets it goes to. A subscriber chooses what it would rather
-//! lose when it is slower than the events; its queue is bounded, and its neighbours never notice.
+//! event is encoded once, however many sockets it goes to. A subscriber chooses what it would
+//! rather lose when it is slower than the events; its queue is bounded, and its neighbours never
+//! notice.
 //!
 //! | class | how | a slow subscriber loses |
 //! |---|---|---|
-//! | [durable](LossClass::Durable) | [`Bus::subscribe_durably`] | nothing: it goes on from the log, in order |
-//! | [latest wins](LossClass::LatestWins) | [`Bus::subscribe_latest`] | what a newer event of the same topic replaces |
-//! | [lossy](LossClass::Lossy) | [`Bus::subscribe`] | the oldest, and is [told](Interrupted::Lagged) how many |
+//! | [durable](LossClass::Durable) | [`Bus::subscribe_durably`] | nothing: the log has it |
+//! | [latest wins](LossClass::LatestWins) | [`Bus::subscribe_latest`] | what is out of date |
+//! | [lossy](LossClass::Lossy) | [`Bus::subscribe`] | the [oldest](Interrupted::Lagged), counted |
 //!
 //! When broadcaster or bridge die, nothing is lost: both go on where they stopped. When the node
 //! dies, its subscribers are gone too; whoever has to go on keeps its place under a name, which is
@@ -29,7 +30,7 @@ mod tail;
 mod topic_filter;
 
 pub use backend::{Backend, BackendError, Start, Subscriber, SubscriptionSpec};
-pub use bridge::{Source, SourceError};
+pub use bridge::{ReadEvents, Source, SourceError};
 pub use broadcast::Bus;
 pub use counts::QueueCounts;
 pub use event::{BusEvent, Heading};

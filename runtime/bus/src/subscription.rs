@@ -163,6 +163,23 @@ impl DurableSubscription {
         }
     }
 
+    /// Waits for the next event, and answers it with those that are here already, `max` at most.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    ///
+    /// # Cancel safety
+    /// No event is lost when the future is dropped.
+    pub async fn recv_batch(&mut self, max: usize) -> Result<Vec<Arc<BusEvent>>, DurableError> {
+        let mut batch = vec![self.recv().await?];
+        while batch.len() < max
+            && let Ok(Some(event)) = self.try_recv()
+        {
+            batch.push(event);
+        }
+        Ok(batch)
+    }
+
     /// The next event if it is here already, which one that is only in the log is not.
     ///
     /// # Errors

@@ -105,16 +105,7 @@ impl Subscriber for Follower {
         &mut self,
         max: usize,
     ) -> BoxFuture<'_, Result<Vec<Arc<BusEvent>>, BackendError>> {
-        async move {
-            let mut batch = vec![self.events.recv().await?];
-            while batch.len() < max
-                && let Ok(Some(event)) = self.events.try_recv()
-            {
-                batch.push(event);
-            }
-            Ok(batch)
-        }
-        .boxed()
+        async move { Ok(self.events.recv_batch(max).await?) }.boxed()
     }
 
     fn acknowledge(&mut self, position: Position) -> BoxFuture<'_, Result<(), BackendError>> {

@@ -1,6 +1,6 @@
 //! The feed: how sealed events of the log become live events of the bus.
 
-use bus::{Bus, BusEvent, Heading, Places, Source, SourceError, Tail, TopicFilter};
+use bus::{BusEvent, Heading, Places, Source, SourceError, TopicFilter};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use kernel::{Position, Topic};
@@ -26,14 +26,14 @@ pub(crate) fn of(log: &Log) -> Source {
     )
 }
 
-/// Durable subscriptions to the live events of this node; their places are kept beside the cursors.
-pub(crate) fn tail(bus: &Bus, log: &Log) -> Tail {
-    Tail::new(bus, LogPlaces { log: log.clone() })
+/// Where the places of durable subscriptions are kept: beside the cursors.
+pub(crate) fn places(log: &Log) -> LogPlaces {
+    LogPlaces { log: log.clone() }
 }
 
 /// Places in the database of the log.
 #[derive(Debug)]
-struct LogPlaces {
+pub(crate) struct LogPlaces {
     log: Log,
 }
 

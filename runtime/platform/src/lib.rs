@@ -8,6 +8,7 @@
 
 mod catalog;
 pub mod cell;
+mod config;
 mod dispatch;
 mod domain;
 mod feed;
@@ -45,6 +46,7 @@ pub use otp;
 pub use store;
 
 pub use catalog::{Catalog, Violations};
+pub use config::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, Wakes};
 pub use dispatch::{Answer, allows};
 pub use domain::{Domain, EventDeclaration, Unpublished};
 pub use feed::live_event;
@@ -65,7 +67,7 @@ pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;
 pub use store::Appended;
-pub use system::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, System, Wakes, known};
+pub use system::{System, known};
 pub use telemetry::Telemetry;
 pub use text::{BadText, trimmed};
 pub use tx::{Snapshot, Tx};

@@ -4,16 +4,15 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::Bus;
+use bus::{Bus, Tail};
 use chrono::SubsecRound as _;
 use jobs::Queues;
 use kernel::{DomainName, Position, Scope, Timestamp};
 use otp::config::{Known, Tuning};
-use otp::{ChildSpec, Clock, ExitReason, Root, StartError, SupervisorSpec, Tree};
+use otp::{Clock, ExitReason, Root, StartError, SupervisorSpec, Tree};
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -21,13 +20,13 @@ use store::{Log, read};
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
-use crate::cell::{self, Cell, MakeCell};
+use crate::cell::{self, Cell};
+use crate::config::{Config, Database, Relayed};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
 use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
-use crate::postgres::Embedded;
 use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
 use crate::subtree;
@@ -35,77 +34,6 @@ use crate::telemetry::Telemetry;
 use crate::tree::{self, Live, Parts};
 use crate::tuned::Tuned;
 use crate::tx::Opening;
-
-/// Where the data are.
-#[allow(clippy::large_enum_variant, reason = "there is one of it, and it is moved once")]
-pub enum Database {
-    /// A server that the platform runs as its own child.
-    Embedded(Embedded),
-    /// A server that somebody else runs.
-    External {
-        /// Connects as the owner, to migrate.
-        owner: PgConnectOptions,
-        /// Connects as the application.
-        app: PgConnectOptions,
-    },
-}
-
-/// Makes the processes of the edge, which know surfaces and so are not known here.
-pub type MakeEdge = Box<dyn FnOnce(&System) -> Vec<ChildSpec> + Send>;
-
-/// How a node hears of what other nodes commit and seal.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wakes {
-    /// It does not: there is no other, or half a second is soon enough.
-    Local,
-    /// By words over a connection to the database that all of them hold.
-    #[default]
-    Shared,
-}
-
-/// Makes the relay of this node from the events it is to pass on.
-pub type MakeRelay = Box<dyn FnOnce(Arc<dyn bus::Backend>) -> Relay + Send>;
-
-/// What passes events on, and how far it has got.
-pub struct Relay {
-    /// The process.
-    pub child: ChildSpec,
-    /// How far it has got.
-    pub relayed: watch::Receiver<Relayed>,
-}
-
-/// What was passed on for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Relayed {
-    /// Everything up to here.
-    pub position: Position,
-    /// When the last of it was recorded, if anything was passed on since the start.
-    pub recorded_at: Option<Timestamp>,
-}
-
-/// What a system needs to start.
-pub struct Config {
-    /// Where the data are.
-    pub database: Database,
-    /// supervision.toml, read and checked.
-    pub tuning: Tuning,
-    /// Where supervision.toml is read again when an operator asks for that.
-    pub page: PathBuf,
-    /// The wall clock.
-    pub clock: Clock,
-    /// The name of this node among those that share the database.
-    pub node: String,
-    /// The most database connections this node opens.
-    pub connections_max: u32,
-    /// How live events reach the nodes that share the database.
-    pub wakes: Wakes,
-    /// Passes every sealed event on to somewhere else; without it nothing does.
-    pub relay: Option<MakeRelay>,
-    /// The processes of the edge.
-    pub edge: MakeEdge,
-    /// Runs the cells of domains placed in processes; without it there are none.
-    pub cells: Option<MakeCell>,
-}
 
 /// A running system. Cloning it is cheap, and all clones are the same system.
 #[derive(Clone)]
@@ -151,7 +79,7 @@ impl System {
         let tuned = Tuned::new(&catalog, config.tuning, config.page);
         let system = Self::new(app, max, tuned, config.clock, node, Arc::new(catalog), cells);
         let edge = (config.edge)(&system);
-        let relay = config.relay.map(|make| make(system.durable_events()));
+        let relay = config.relay.map(|make| make(&system));
         let relay = relay.map(|relay| {
             system.inner.relayed.get_or_init(|| relay.relayed);
             relay.child
@@ -298,7 +226,13 @@ impl System {
     /// its place in the log, also on another node.
     #[must_use]
     pub fn durable_events(&self) -> Arc<dyn bus::Backend> {
-        Arc::new(feed::tail(&self.inner.bus, &self.inner.log))
+        Arc::new(Tail::new(&self.inner.bus, feed::places(&self.inner.log)))
+    }
+
+    /// Where the places of durable subscriptions are kept.
+    #[must_use]
+    pub fn places(&self) -> Arc<dyn bus::Places> {
+        Arc::new(feed::places(&self.inner.log))
     }
 
     /// How far the relay of this node has got, if there is one.

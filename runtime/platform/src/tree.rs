@@ -21,6 +21,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::catalog::Catalog;
 use crate::cell;
+use crate::config::Wakes;
 use crate::dispatch::RETRY_AFTER;
 use crate::feed;
 use crate::migrate;
@@ -28,7 +29,7 @@ use crate::postgres::Embedded;
 use crate::projection::rebuilds::read_models;
 use crate::refusal::{Error, Result as Answered};
 use crate::subtree;
-use crate::system::{System, Wakes};
+use crate::system::System;
 
 /// The path of a domain's subtree.
 pub(crate) fn path_of(domain: DomainName) -> String {
@@ -295,7 +296,9 @@ fn measure_bus(system: &System) {
     }
     let Some(relayed) = system.relayed() else { return };
     let head = *system.log().head().borrow();
-    let behind = (head.0 - relayed.position.0).max(0);
+    // Only the node that seals relays; the others know nothing of it.
+    let is_turn = system.log().sealer_stats().counts().is_leader;
+    let behind = if is_turn { (head.0 - relayed.position.0).max(0) } else { 0 };
     telemetry.relay_lag.set(behind);
     let age = relayed
         .recorded_at
