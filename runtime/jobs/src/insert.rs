@@ -116,7 +116,11 @@ async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
-async fn find_duplicate(
+/// The job that has the unique key of `job`, if there is one.
+///
+/// # Errors
+/// When Postgres refuses or cannot be reached.
+pub async fn find_duplicate(
     connection: &mut PgConnection,
     job: &NewJob,
 ) -> Result<Option<JobId>, sqlx::Error> {

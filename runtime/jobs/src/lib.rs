@@ -43,7 +43,7 @@ pub use counters::Counts;
 pub use cron::CronEntry;
 pub use ending::{ERRORS_MAX, complete};
 pub use fetch::claim;
-pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue};
+pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, find_duplicate};
 pub use job::{JobError, JobRow, JobState, NewJob};
 pub use queues::{QueueStats, Queues};
 pub use schedule::Schedule;

@@ -16,6 +16,7 @@ mod log;
 mod process;
 mod projections;
 mod queues;
+mod reactions;
 mod rebuilds;
 mod reload;
 mod tree;
@@ -37,6 +38,7 @@ pub use projections::{
 pub use queues::{
     CancelJob, Jobs, ListJobs, ListQueues, PauseQueue, QueueList, ResumeQueue, RetryJob,
 };
+pub use reactions::{ReactionView, ReactionsReplayed, ReplayReactions};
 pub use rebuilds::{
     CancelRebuild, KeepProjection, PauseRebuild, RebuildProjection, RebuildTurned, ResumeRebuild,
     SwapProjection,
@@ -83,6 +85,7 @@ pub fn domain() -> Domain {
         .action::<SwapProjection>()
         .action::<KeepProjection>()
         .action::<DigestProjection>()
+        .action::<ReplayReactions>()
         .action::<ListEvents>()
         .action::<VerifyChain>()
         .command::<RecordActionRequested>()
