@@ -113,6 +113,17 @@ pub enum ReplayError {
         /// The table.
         table: String,
     },
+    /// Some of the events are in a file only, so the tables could not be made in full.
+    #[error(
+        "{projection} cannot be rebuilt while events of {month} are only in an archive; attach the \
+         archived months first"
+    )]
+    Archived {
+        /// The projection.
+        projection: String,
+        /// The first such month, as `2026-03`.
+        month: String,
+    },
     /// The events could not be applied.
     #[error("the events from position {position} on could not be applied")]
     Apply {

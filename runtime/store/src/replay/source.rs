@@ -1,15 +1,21 @@
 //! Where a rebuild gets its events: from the log, up to the live cursor.
 
+use std::collections::VecDeque;
+
 use kernel::Position;
 use sqlx::PgConnection;
 
 use super::{ReadModel, ReplayError};
 use crate::log::Log;
+use crate::read::Run;
 use crate::sealed::SealedEvent;
 use crate::{cursor, read, transaction};
 
 /// Positions looked through at once for events of the wanted types.
 const SCAN_POSITIONS_MAX: i64 = 50_000;
+
+/// Stretches of a run that are looked through for one batch, so that progress is seen meanwhile.
+const STRETCHES_MAX: u32 = 5;
 
 /// Events that follow each other, and the position up to which nothing is missing.
 pub(super) struct Batch {
@@ -23,13 +29,28 @@ pub(super) struct Source {
     log: Log,
     /// Events in a batch at most.
     batch_max: u32,
+    /// Whether it is read batch by batch: what reads ahead would hold a snapshot for as long as a
+    /// throttled rebuild makes it wait, and keep Postgres from tidying up everywhere.
+    is_slow: bool,
     /// The live cursor as last seen.
     bound: Position,
+    /// What reads up to there.
+    run: Option<Reading>,
+}
+
+/// A run through the log, and what it has read but nobody has taken.
+struct Reading {
+    run: Run,
+    events: VecDeque<SealedEvent>,
+    /// The last position it has looked at.
+    position: Position,
+    /// The end of the last batch.
+    taken: Position,
 }
 
 impl Source {
-    pub(super) fn new(model: ReadModel, log: Log, batch_max: u32) -> Self {
-        Self { model, log, batch_max, bound: Position::ORIGIN }
+    pub(super) fn new(model: ReadModel, log: Log, batch_max: u32, is_slow: bool) -> Self {
+        Self { model, log, batch_max, is_slow, bound: Position::ORIGIN, run: None }
     }
 
     /// The live cursor as last seen.
@@ -42,23 +63,63 @@ impl Source {
     /// What lies beyond that cursor is left to it: the two sides can be compared only where they
     /// stand at the same event.
     pub(super) async fn read(&mut self, position: Position) -> Result<Option<Batch>, ReplayError> {
+        if let Some(batch) = self.take().await? {
+            return Ok(Some(batch));
+        }
         let mut reading = transaction::begin_reading(self.log.pool()).await?;
         if position >= self.bound {
             let live = cursor::find(&mut reading, &self.model.name).await?;
             self.bound = live.unwrap_or(Position::ORIGIN);
         }
-        let batch = if position < self.bound {
-            Some(self.batch(&mut reading, position, self.bound).await?)
-        } else {
-            None
+        let ahead = self.bound.0 - position.0;
+        let batch = match ahead {
+            ..=0 => None,
+            _ if self.is_slow || ahead <= i64::from(self.batch_max) => {
+                Some(self.batch(&mut reading, position, self.bound).await?)
+            }
+            _ => {
+                let run = Run::over(self.log.pool(), position, self.bound).await?;
+                let run = run.of_types(&self.model.filter);
+                let events = VecDeque::new();
+                self.run = Some(Reading { run, events, position, taken: position });
+                self.take().await?
+            }
         };
         reading.rollback().await?;
         Ok(batch)
     }
 
+    /// The next batch of the run, if there is one.
+    async fn take(&mut self) -> Result<Option<Batch>, ReplayError> {
+        let Some(reading) = &mut self.run else { return Ok(None) };
+        let batch_max = self.batch_max as usize;
+        let (mut is_over, mut looked) = (false, 0);
+        while reading.events.len() < batch_max && looked < STRETCHES_MAX && !is_over {
+            match reading.run.next().await? {
+                None => is_over = true,
+                Some(stretch) => {
+                    for row in stretch.rows {
+                        reading.events.extend(row.event()?);
+                    }
+                    (reading.position, looked) = (stretch.position, looked + 1);
+                }
+            }
+        }
+        let count = reading.events.len().min(batch_max);
+        let events: Vec<SealedEvent> = reading.events.drain(..count).collect();
+        let last = events.last().map(|event| event.position);
+        let to = last.filter(|_| !reading.events.is_empty()).unwrap_or(reading.position);
+        let has_moved = to > reading.taken;
+        reading.taken = to;
+        if is_over && reading.events.is_empty() {
+            self.run = None;
+        }
+        Ok(has_moved.then_some(Batch { events, to }))
+    }
+
     /// The batch after `position`, at most up to `bound`, wherever the live cursor stands.
     pub(super) async fn read_up_to(
-        &self,
+        &mut self,
         position: Position,
         bound: Position,
     ) -> Result<Batch, ReplayError> {
@@ -69,7 +130,7 @@ impl Source {
     }
 
     async fn batch(
-        &self,
+        &mut self,
         reading: &mut PgConnection,
         position: Position,
         bound: Position,

@@ -93,7 +93,7 @@ impl Rebuild {
         // A throttled batch is not worth more than a second.
         let batch_max = batch_size.min(throttle.unwrap_or(u32::MAX)).max(1);
         Ok(Some(Self {
-            source: Source::new(model.clone(), log.clone(), batch_max),
+            source: Source::new(model.clone(), log.clone(), batch_max, throttle.is_some()),
             target: Target {
                 model: model.clone(),
                 log: log.clone(),
@@ -228,6 +228,15 @@ impl Target {
         .await?;
         if begun.rows_affected() == 0 {
             return Ok(false);
+        }
+        let archived: Option<String> = sqlx::query_scalar(
+            "select to_char(min(month), 'YYYY-MM') from events.archives
+             where detached_at is not null",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        if let Some(month) = archived {
+            return Err(ReplayError::Archived { projection: self.model.name.clone(), month });
         }
         shadow::make(&mut transaction, &self.model).await?;
         transaction.commit().await?;
