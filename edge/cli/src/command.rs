@@ -47,7 +47,16 @@ pub fn command(catalog: &Catalog) -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([serve(), migrate(), tree(), inspect(), kill(), reload(), queues()])
+        .subcommands([
+            serve(),
+            migrate(),
+            tree(),
+            inspect(),
+            kill(),
+            reload(),
+            queues(),
+            consumers(),
+        ])
         .subcommands([call(catalog), events(), verify(), completions(), cell()]);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
@@ -140,6 +149,17 @@ fn reload() -> Command {
 
 fn queues() -> Command {
     Command::new("queues").about("List the job queues with their jobs by state")
+}
+
+fn consumers() -> Command {
+    Command::new("consumers")
+        .about("List what follows the event log, with its lag and what is in its way")
+        .after_help(
+            "Past an event that a consumer cannot digest:\n  \
+             finnest call operator retry_consumer --consumer pulse.draft_roster_template\n  \
+             finnest call operator skip_event --consumer pulse.draft_roster_template --position 17 \
+             --reason 'merged by hand'",
+        )
 }
 
 fn events() -> Command {

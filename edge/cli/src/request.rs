@@ -154,6 +154,7 @@ where
         "kill" => (matches, asks.kill(matches)?),
         "inspect" => (matches, asks.inspect(matches)?),
         "reload" => (matches, Ask::Reload(asks.operator("reload_supervision", json!({}))?)),
+        "consumers" => (matches, Ask::Call(asks.operator("list_consumers", json!({}))?)),
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
         "events" => {
             let (name, leaf) = matches.subcommand().expect("clap requires a subcommand");
@@ -372,6 +373,7 @@ mod tests {
         let inspect = call("inspect root/domains");
         assert_eq!(inspect.target, "/api/v1/operator/process?path=root%2Fdomains");
         assert_eq!(call("reload").target, "/api/v1/operator/reload");
+        assert_eq!(call("consumers").target, "/api/v1/operator/consumers");
         assert_eq!(call("queues").target, "/api/v1/operator/queues");
         assert_eq!(call("verify").body, Some(json!({})));
         assert_eq!(call("verify --org 7").body, Some(json!({"org_id": "7"})));

@@ -4,12 +4,13 @@
 //! and what operators do is recorded in the same log as everything else: who, what, why, with what
 //! result.
 
-use kernel::{DomainName, Event, EventType, Id};
+use kernel::{DomainName, Event, EventType, Id, Principal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+mod consumers;
 mod enact;
 mod kill;
 mod log;
@@ -21,6 +22,11 @@ mod rebuilds;
 mod reload;
 mod tree;
 
+pub(crate) use consumers::list as list_consumers;
+pub use consumers::{
+    ConsumerList, ConsumerView, ListConsumers, ListSkippedEvents, Retried, RetryConsumer,
+    SkipEvent, SkippedEvents, SkippedView, StallView,
+};
 pub(crate) use enact::enact;
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
 pub use log::{
@@ -52,6 +58,11 @@ use crate::operation::{Command, Spec};
 use crate::page::Page;
 use crate::refusal::Result;
 use crate::tx::Tx;
+
+tokio::task_local! {
+    /// Who asked for the action that is under way.
+    static ACTOR: Principal;
+}
 
 /// The name of the operator's domain.
 pub const OPERATOR: DomainName = DomainName::new("operator");
@@ -86,6 +97,10 @@ pub fn domain() -> Domain {
         .action::<KeepProjection>()
         .action::<DigestProjection>()
         .action::<ReplayReactions>()
+        .action::<ListConsumers>()
+        .action::<RetryConsumer>()
+        .action::<SkipEvent>()
+        .action::<ListSkippedEvents>()
         .action::<ListEvents>()
         .action::<VerifyChain>()
         .command::<RecordActionRequested>()

@@ -8,6 +8,9 @@
 //! | `finnest_process_restarts_total` | counter | path | restarts |
 //! | `finnest_process_up` | gauge | path | 1 or 0 |
 //! | `finnest_process_mailbox_messages` | gauge | path | messages waiting |
+//! | `finnest_consumer_lag_events` | gauge | consumer | events that wait for it |
+//! | `finnest_consumer_lag_seconds` | gauge | consumer | age of the oldest of them |
+//! | `finnest_consumer_stalled` | gauge | consumer | organisations with an event it cannot digest |
 //! | `finnest_sealed_position` | gauge | | position |
 //! | `finnest_bus_subscribers` | gauge | class | subscribers to live events |
 //! | `finnest_bus_queue_events_max` | gauge | class | the most events that waited for one of them |
@@ -47,6 +50,9 @@ pub struct Telemetry {
     pub(crate) relay_lag: IntGauge,
     pub(crate) relay_lag_seconds: IntGauge,
     pub(crate) queue_jobs: IntGaugeVec,
+    pub(crate) consumer_lag_events: IntGaugeVec,
+    pub(crate) consumer_lag_seconds: IntGaugeVec,
+    pub(crate) consumer_stalled: IntGaugeVec,
     pub(crate) connections: IntGaugeVec,
 }
 
@@ -90,6 +96,21 @@ impl Telemetry {
                 "finnest_process_mailbox_messages",
                 "Messages that wait for a process.",
                 PATH,
+            ),
+            consumer_lag_events: gauge(
+                "finnest_consumer_lag_events",
+                "Events that wait for a consumer, or for a lane of it.",
+                CONSUMER,
+            ),
+            consumer_lag_seconds: gauge(
+                "finnest_consumer_lag_seconds",
+                "Age of the oldest event that waits for a consumer.",
+                CONSUMER,
+            ),
+            consumer_stalled: gauge(
+                "finnest_consumer_stalled",
+                "Organisations with an event that a consumer cannot digest.",
+                CONSUMER,
             ),
             queue_jobs: gauge(
                 "finnest_queue_jobs",
@@ -154,6 +175,9 @@ impl Telemetry {
         String::from_utf8(text).expect("the text format is UTF-8")
     }
 }
+
+/// The label of what is measured for each consumer.
+const CONSUMER: &[&str] = &["consumer"];
 
 /// The label of what is measured for each process.
 const PATH: &[&str] = &["path"];

@@ -25,6 +25,7 @@ use crate::config::Wakes;
 use crate::dispatch::RETRY_AFTER;
 use crate::feed;
 use crate::migrate;
+use crate::operator;
 use crate::postgres::Embedded;
 use crate::projection::rebuilds::read_models;
 use crate::refusal::{Error, Result as Answered};
@@ -272,6 +273,7 @@ pub(crate) async fn measure(system: &System) {
     telemetry.connections.with_label_values(&["used"]).set(i64::from(pool.size()) - idle);
     telemetry.sealed_position.set(system.log().head().borrow().0);
     measure_bus(system);
+    measure_consumers(system).await;
     if let Ok(counts) = jobs::admin::list_queues(system.queues()).await {
         telemetry.queue_jobs.reset();
         for queue in counts {
@@ -284,6 +286,26 @@ pub(crate) async fn measure(system: &System) {
 }
 
 /// The queues of live events, and how far behind their relay is.
+/// From the tables, so that every node tells the same of them all.
+async fn measure_consumers(system: &System) {
+    let telemetry = system.telemetry();
+    let Ok(consumers) = operator::list_consumers(system).await else { return };
+    let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let gauges = [
+        &telemetry.consumer_lag_events,
+        &telemetry.consumer_lag_seconds,
+        &telemetry.consumer_stalled,
+    ];
+    gauges.iter().for_each(|gauge| gauge.reset());
+    for lane in consumers.items {
+        let stalled = u64::from(lane.stalled_organisations);
+        let values = [lane.lag_events, lane.lag_seconds, stalled];
+        for (gauge, value) in gauges.iter().zip(values) {
+            gauge.with_label_values(&[&*lane.consumer]).set(whole(value));
+        }
+    }
+}
+
 fn measure_bus(system: &System) {
     let telemetry = system.telemetry();
     let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);

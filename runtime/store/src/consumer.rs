@@ -12,6 +12,7 @@
 
 mod batch;
 mod filter;
+pub mod lag;
 mod lane;
 mod lease;
 mod open;
@@ -33,6 +34,7 @@ use crate::log::Log;
 use crate::read::EventName;
 use crate::sealed::{ReadError, SealedEvent};
 pub use filter::Filter;
+pub use lag::Lag;
 use lane::Lane;
 pub(crate) use lease::Shared;
 use open::Working;

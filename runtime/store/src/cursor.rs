@@ -39,6 +39,16 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Cursor>, sqlx::Er
         .collect()
 }
 
+/// The cursors of one consumer: one for each of its lanes.
+pub(crate) async fn list_of(
+    connection: &mut PgConnection,
+    consumer: &str,
+) -> Result<Vec<Cursor>, sqlx::Error> {
+    let mut cursors = list(connection).await?;
+    cursors.retain(|cursor| cursor.consumer == consumer);
+    Ok(cursors)
+}
+
 /// Where the cursor `name` stands, if it exists.
 pub(crate) async fn find(
     connection: &mut PgConnection,

@@ -145,6 +145,12 @@ impl Log {
         self.recent().may_hold(filter, after, until)
     }
 
+    /// What tells this process from others among those that work consumers.
+    #[must_use]
+    pub fn holder(&self) -> uuid::Uuid {
+        self.0.consumers.holder
+    }
+
     pub(crate) fn consumers(&self) -> &consumer::Shared {
         &self.0.consumers
     }

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::{
-    Action, ActionFinished, ActionRequested, OPERATOR, RecordActionFinished, RecordActionRequested,
+    ACTOR, Action, ActionFinished, ActionRequested, OPERATOR, RecordActionFinished,
+    RecordActionRequested,
 };
 use crate::dispatch::{self, RETRY_AFTER, guarded};
 use crate::operation::{Operation, RunAction, Spec};
@@ -139,7 +140,9 @@ impl Asked {
             return;
         }
         self.is_on_record.store(true, Ordering::Release);
-        let ended = self.ended(guarded(run(input, system)).await);
+        let actor = scope.principal.clone();
+        let outcome = ACTOR.scope(actor, guarded(run(input, system))).await;
+        let ended = self.ended(outcome);
         let finished = ended.finished.clone();
         let _ = told.send(ended);
         self.record(finished).await;

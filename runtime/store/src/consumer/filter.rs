@@ -29,11 +29,11 @@ use crate::read::EventName;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    is_everything: bool,
-    names: Arc<[EventName]>,
-    domains: Arc<[String]>,
-    types: Arc<[String]>,
-    org_ids: Arc<[OrgId]>,
+    pub(super) is_everything: bool,
+    pub(super) names: Arc<[EventName]>,
+    pub(super) domains: Arc<[String]>,
+    pub(super) types: Arc<[String]>,
+    pub(super) org_ids: Arc<[OrgId]>,
 }
 
 impl Filter {

@@ -196,7 +196,7 @@ async fn a_consumer_killed_at_any_moment_neither_loses_nor_repeats_an_effect() {
     log.seal_some(OrgId::new(), 400).await;
     let polls_of_a_whole_run = 4_000;
 
-    for polls in (1..polls_of_a_whole_run).step_by(7) {
+    for polls in (1..polls_of_a_whole_run).step_by(31) {
         let killed = willing("killed", &log.log);
         let mut run = Box::pin(async move { killed.run_once().await });
         let mut left = polls % 97;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::{OrgId, Position};
-use store::consumer::{Consumer, ConsumerState, ConsumerStatus};
+use serde_json::json;
+use store::consumer::{Consumer, ConsumerState, ConsumerStatus, Filter, lag};
 use store::{Log, cursor, sealer};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::database::{TestLog, opened, supervise, within};
+use crate::database::{TestLog, opened, supervise, told, within};
 use crate::effects::{consumer, effects, log_with_effects, refused, willing};
 
 /// The organisation whose id ends in `number`, which decides its lane.
@@ -93,6 +94,29 @@ async fn a_poisonous_organisation_holds_up_its_lane_and_no_other() {
     let even: Vec<i64> = (1..=40).filter(|number| number % 2 == 0).collect();
     assert_eq!(effects(&log, "lanes").await, even);
     root.stop().await;
+}
+
+#[tokio::test]
+async fn the_lag_of_each_lane_counts_its_own_events() {
+    let log = log_with_effects().await;
+    let consumer = willing("behind", &log.log).lanes(2);
+    consumer.run_once().await.expect("nothing is in the way");
+    for number in 1..=10 {
+        log.record(&opened(organisation(0), number)).await;
+        log.record(&told(organisation(1), "pulse", "shift_filled", json!({}))).await;
+    }
+    log.record(&opened(organisation(1), 1)).await;
+    sealer::seal_all(&log.log).await.expect("sealing works");
+
+    let mut reading = store::begin_reading(log.log.pool()).await.expect("the runtime may read");
+    let filter = Filter::none().event("recruit", "job_order_opened");
+    let head = store::read::head(&mut reading).await.expect("the head can be read");
+    let lags = lag::of_consumer(&mut reading, "behind", &filter, head).await;
+    let lags = lags.expect("the lag can be read");
+
+    let seen: Vec<_> = lags.iter().map(|lag| (lag.name.as_str(), lag.events)).collect();
+    assert_eq!(seen, [("behind#1/2", 10), ("behind#2/2", 1)]);
+    assert!(lags.iter().all(|lag| lag.holder.is_none() && !lag.is_estimated));
 }
 
 /// Runs the consumer in so many lanes until all but the one that stands still have come to
