@@ -10,7 +10,7 @@
 //! | `finnest_process_mailbox_messages` | gauge | path | messages waiting |
 //! | `finnest_consumer_lag_events` | gauge | consumer | events that wait for it |
 //! | `finnest_consumer_lag_seconds` | gauge | consumer | age of the oldest of them |
-//! | `finnest_consumer_stalled` | gauge | consumer | organisations with an event it cannot digest |
+//! | `finnest_consumer_stalled` | gauge | consumer | organisations it cannot serve |
 //! | `finnest_sealed_position` | gauge | | position |
 //! | `finnest_bus_subscribers` | gauge | class | subscribers to live events |
 //! | `finnest_bus_queue_events_max` | gauge | class | the most events that waited for one of them |
@@ -50,10 +50,37 @@ pub struct Telemetry {
     pub(crate) relay_lag: IntGauge,
     pub(crate) relay_lag_seconds: IntGauge,
     pub(crate) queue_jobs: IntGaugeVec,
-    pub(crate) consumer_lag_events: IntGaugeVec,
-    pub(crate) consumer_lag_seconds: IntGaugeVec,
-    pub(crate) consumer_stalled: IntGaugeVec,
+    pub(crate) consumers: ConsumerGauges,
     pub(crate) connections: IntGaugeVec,
+}
+
+/// What is measured for each consumer of events, or for each lane of it.
+#[derive(Debug)]
+pub(crate) struct ConsumerGauges {
+    pub(crate) lag_events: IntGaugeVec,
+    pub(crate) lag_seconds: IntGaugeVec,
+    pub(crate) stalled: IntGaugeVec,
+}
+
+impl ConsumerGauges {
+    fn new(registry: &Registry) -> Self {
+        let gauge =
+            |name, help| added(registry, IntGaugeVec::new(Opts::new(name, help), &["consumer"]));
+        Self {
+            lag_events: gauge(
+                "finnest_consumer_lag_events",
+                "Events that wait for a consumer, or for a lane of it.",
+            ),
+            lag_seconds: gauge(
+                "finnest_consumer_lag_seconds",
+                "Age of the oldest event that waits for a consumer.",
+            ),
+            stalled: gauge(
+                "finnest_consumer_stalled",
+                "Organisations with an event that a consumer cannot digest.",
+            ),
+        }
+    }
 }
 
 /// From a quarter of a millisecond to ten seconds.
@@ -97,21 +124,7 @@ impl Telemetry {
                 "Messages that wait for a process.",
                 PATH,
             ),
-            consumer_lag_events: gauge(
-                "finnest_consumer_lag_events",
-                "Events that wait for a consumer, or for a lane of it.",
-                CONSUMER,
-            ),
-            consumer_lag_seconds: gauge(
-                "finnest_consumer_lag_seconds",
-                "Age of the oldest event that waits for a consumer.",
-                CONSUMER,
-            ),
-            consumer_stalled: gauge(
-                "finnest_consumer_stalled",
-                "Organisations with an event that a consumer cannot digest.",
-                CONSUMER,
-            ),
+            consumers: ConsumerGauges::new(&registry),
             queue_jobs: gauge(
                 "finnest_queue_jobs",
                 "Jobs in a queue, by state.",
@@ -175,9 +188,6 @@ impl Telemetry {
         String::from_utf8(text).expect("the text format is UTF-8")
     }
 }
-
-/// The label of what is measured for each consumer.
-const CONSUMER: &[&str] = &["consumer"];
 
 /// The label of what is measured for each process.
 const PATH: &[&str] = &["path"];

@@ -31,6 +31,7 @@ use crate::projection::rebuilds::read_models;
 use crate::refusal::{Error, Result as Answered};
 use crate::subtree;
 use crate::system::System;
+use crate::telemetry::ConsumerGauges;
 
 /// The path of a domain's subtree.
 pub(crate) fn path_of(domain: DomainName) -> String {
@@ -288,14 +289,10 @@ pub(crate) async fn measure(system: &System) {
 /// The queues of live events, and how far behind their relay is.
 /// From the tables, so that every node tells the same of them all.
 async fn measure_consumers(system: &System) {
-    let telemetry = system.telemetry();
     let Ok(consumers) = operator::list_consumers(system).await else { return };
     let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let gauges = [
-        &telemetry.consumer_lag_events,
-        &telemetry.consumer_lag_seconds,
-        &telemetry.consumer_stalled,
-    ];
+    let ConsumerGauges { lag_events, lag_seconds, stalled } = &system.telemetry().consumers;
+    let gauges = [lag_events, lag_seconds, stalled];
     gauges.iter().for_each(|gauge| gauge.reset());
     for lane in consumers.items {
         let stalled = u64::from(lane.stalled_organisations);

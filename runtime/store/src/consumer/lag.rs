@@ -102,8 +102,8 @@ async fn waiting(
         filter.names.iter().map(|name| (name.0.as_str(), name.1.as_str())).unzip();
     let row = sqlx::query(
         "select count(*) as count,
-             coalesce(greatest(extract(epoch from clock_timestamp() - min(event.inserted_at)), 0), 0)
-                 ::bigint as seconds
+             coalesce(extract(epoch from clock_timestamp() - min(event.inserted_at)), 0)::bigint
+                 as seconds
          from events.seals as seal
          join events.domain_events as event
              on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at

@@ -242,6 +242,25 @@ pub async fn list_skipped(
     rows.iter().map(skipped).collect()
 }
 
+/// Where the events lie that `consumer` leaves out, after `after` and up to `until`.
+pub(crate) async fn skipped_between(
+    connection: &mut PgConnection,
+    consumer: &str,
+    after: Position,
+    until: Position,
+) -> Result<Vec<Position>, sqlx::Error> {
+    let positions: Vec<i64> = sqlx::query_scalar(
+        "select position from events.skipped_events
+         where consumer = $1 and position > $2 and position <= $3",
+    )
+    .bind(consumer)
+    .bind(after.0)
+    .bind(until.0)
+    .fetch_all(connection)
+    .await?;
+    Ok(positions.into_iter().map(Position).collect())
+}
+
 fn stall(row: &PgRow) -> Result<Stall, sqlx::Error> {
     let attempts: i32 = row.try_get("attempts")?;
     Ok(Stall {

@@ -6,6 +6,7 @@ use kernel::Position;
 use sqlx::PgConnection;
 
 use super::{ReadModel, ReplayError};
+use crate::consumer::stall;
 use crate::log::Log;
 use crate::read::Run;
 use crate::sealed::SealedEvent;
@@ -137,9 +138,12 @@ impl Source {
     ) -> Result<Batch, ReplayError> {
         let until = Position(bound.0.min(position.0 + SCAN_POSITIONS_MAX));
         let filter = &self.model.filter;
-        let events = read::matching(reading, position, until, filter, self.batch_max).await?;
+        let mut events = read::matching(reading, position, until, filter, self.batch_max).await?;
         let is_full = events.len() >= self.batch_max as usize;
         let to = events.last().filter(|_| is_full).map_or(until, |last| last.position);
+        // What an operator had the live consumer leave out is left out here too.
+        let skipped = stall::skipped_between(reading, &self.model.name, position, to).await?;
+        events.retain(|event| !skipped.contains(&event.position));
         Ok(Batch { events, to })
     }
 }

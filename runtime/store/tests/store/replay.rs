@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use kernel::OrgId;
+use kernel::{OrgId, Position};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use store::consumer::ConsumeError;
+use store::consumer::stall::{self, Skip};
 use store::replay::{
     self, ApplyTo, DifferenceKind, ProjectionRecord, ReadModel, Rebuild, RebuildState, Rebuilder,
     ReplayError, Step, TableDigest, Wish,
@@ -149,6 +151,41 @@ async fn record(log: &TestLog) -> ProjectionRecord {
 
 async fn live_digests(log: &TestLog) -> Vec<TableDigest> {
     replay::digest_live(log.log.pool(), &tally(1)).await.expect("the log can be read").1
+}
+
+#[tokio::test]
+async fn what_was_skipped_is_left_out_of_the_rebuilt_tables_too() {
+    let log = log_with_a_table().await;
+    for number in 1..=3 {
+        log.record(&opened(OrgId::new(), number)).await;
+    }
+    store::sealer::seal_all(&log.log).await.expect("nothing is in the way");
+    let poisoned = Consumer::new(NAME, &log.log, |connection, events| {
+        async move {
+            if events.iter().any(|event| event.position.0 == 2) {
+                return Err(ConsumeError::Refused("no such client".into()));
+            }
+            Ok(count(connection, "recruit", "tally", &events).await?)
+        }
+        .boxed()
+    })
+    .filter(tally(1).filter);
+    poisoned.run_once().await.expect_err("one of the events is poisonous");
+    let order = Skip {
+        consumer: NAME.to_owned(),
+        position: Position(2),
+        reason: "a test".to_owned(),
+        skipped_by: "a test".to_owned(),
+    };
+    stall::skip(log.log.pool(), &order).await.expect("it is stalled there");
+    poisoned.run_once().await.expect("nothing is in the way any more");
+    replay::declare(log.log.pool(), &tally(1), log.log.clock().now()).await.expect("as above");
+
+    request(&log, &tally(1), &wish(500)).await;
+    let state = run(&log, &tally(1)).await;
+
+    assert_eq!(state, RebuildState::Swapped);
+    assert_eq!(log.count("select count(*) from recruit.tally").await, 2);
 }
 
 #[tokio::test]
