@@ -12,7 +12,9 @@ use crate::trial::Trial;
 use crate::writers::{Session, Writers, event};
 
 /// Ends the connections over which nodes wake each other, and no other.
-const DEAFEN: &str = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'finnest_wake'";
+const DEAFEN: &str = "
+select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'finnest_wake'
+";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_recorded_while_nobody_listens_is_delivered_without_another() {
