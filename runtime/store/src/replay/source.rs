@@ -43,6 +43,8 @@ pub(super) struct Source {
 struct Reading {
     run: Run,
     events: VecDeque<SealedEvent>,
+    /// What an operator had the live consumer leave out, and is left out here too.
+    skipped: Vec<Position>,
     /// The last position it has looked at.
     position: Position,
     /// The end of the last batch.
@@ -79,10 +81,12 @@ impl Source {
                 Some(self.batch(&mut reading, position, self.bound).await?)
             }
             _ => {
-                let run = Run::over(self.log.pool(), position, self.bound).await?;
+                let (name, bound) = (&self.model.name, self.bound);
+                let skipped = stall::skipped_between(&mut reading, name, position, bound).await?;
+                let run = Run::over(self.log.pool(), position, bound).await?;
                 let run = run.of_types(&self.model.filter);
                 let events = VecDeque::new();
-                self.run = Some(Reading { run, events, position, taken: position });
+                self.run = Some(Reading { run, events, skipped, position, taken: position });
                 self.take().await?
             }
         };
@@ -99,8 +103,10 @@ impl Source {
             match reading.run.next().await? {
                 None => is_over = true,
                 Some(stretch) => {
-                    for row in stretch.rows {
-                        reading.events.extend(row.event()?);
+                    for row in &stretch.rows {
+                        if !reading.skipped.contains(&row.position) {
+                            reading.events.extend(row.event()?);
+                        }
                     }
                     (reading.position, looked) = (stretch.position, looked + 1);
                 }
