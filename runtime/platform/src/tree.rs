@@ -293,7 +293,9 @@ async fn measure_consumers(system: &System) {
     let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let ConsumerGauges { lag_events, lag_seconds, stalled } = &system.telemetry().consumers;
     let gauges = [lag_events, lag_seconds, stalled];
-    gauges.iter().for_each(|gauge| gauge.reset());
+    for gauge in gauges {
+        gauge.reset();
+    }
     for lane in consumers.items {
         let stalled = u64::from(lane.stalled_organisations);
         let values = [lane.lag_events, lane.lag_seconds, stalled];
