@@ -214,10 +214,12 @@ async fn in_snapshot<T>(
     work: impl AsyncFnOnce(&mut Snapshot<'_>) -> Result<T>,
 ) -> Result<T> {
     let now = system.now();
-    let mut transaction = system.opening(domain, scope, true).begin(system.pool()).await?;
+    let mut session = system.sessions().take().await?;
+    let mut transaction = system.opening(domain, scope, true).begin(&mut session).await?;
     let mut snapshot = Snapshot::new(&mut transaction, scope, now);
     let output = guarded(work(&mut snapshot)).await;
     transaction.rollback().await?;
+    session.give_back();
     output
 }
 
@@ -231,7 +233,8 @@ async fn in_transaction<T>(
     work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T>,
 ) -> Result<T> {
     let now = system.now();
-    let mut transaction = system.opening(domain, scope, false).begin(system.pool()).await?;
+    let mut session = system.sessions().take().await?;
+    let mut transaction = system.opening(domain, scope, false).begin(&mut session).await?;
     let mut tx = Tx::new(&mut transaction, domain, scope, now).telling(system.catalog());
     let result = guarded(work(&mut tx)).await;
     let trace = tx.trace();
@@ -244,12 +247,15 @@ async fn in_transaction<T>(
                 return Err(superseded());
             }
             commit(system, domain, transaction, trace).await?;
+            session.give_back();
             Ok(value)
         }
         Err(error) => {
             // What failed already decides the answer; a failing rollback only closes the
             // connection.
-            let _ = transaction.rollback().await;
+            if transaction.rollback().await.is_ok() {
+                session.give_back();
+            }
             Err(error)
         }
     }

@@ -15,7 +15,7 @@ use otp::config::Tuning;
 use otp::{Bulkhead, BulkheadError};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use store::Log;
+use store::{Log, Sessions};
 use tokio::runtime::{Handle, Id};
 
 use crate::catalog::Catalog;
@@ -87,6 +87,7 @@ pub(crate) struct Home {
 pub(crate) struct Rooms {
     runtime: Id,
     pub(crate) pool: PgPool,
+    pub(crate) sessions: Sessions,
     pub(crate) log: Log,
     pub(crate) queues: Queues,
 }
@@ -119,6 +120,7 @@ impl Home {
             runtime: Handle::current().id(),
             log: system.log().through(pool.clone()),
             queues: system.queues().through(pool.clone()),
+            sessions: Sessions::new(pool.clone()),
             pool,
         };
         let before = self.lock().replace(Arc::new(rooms));

@@ -16,7 +16,7 @@ use otp::{Clock, ExitReason, Root, StartError, SupervisorSpec, Tree};
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use store::{Log, read};
+use store::{Log, Sessions, read};
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
@@ -45,6 +45,7 @@ pub struct System {
 
 struct Inner {
     pool: PgPool,
+    sessions: Sessions,
     catalog: Arc<Catalog>,
     tuned: Tuned,
     clock: Clock,
@@ -129,6 +130,7 @@ impl System {
             cells: cells.into_iter().map(|cell| (cell.domain().as_str(), cell)).collect(),
             tree: Root::prepare(clock.clone()),
             root: OnceLock::new(),
+            sessions: Sessions::new(pool.clone()),
             pool,
             catalog,
             clock,
@@ -355,6 +357,11 @@ impl System {
 
     pub(crate) fn pool(&self) -> &PgPool {
         self.rooms.as_ref().map_or(&self.inner.pool, |rooms| &rooms.pool)
+    }
+
+    /// Connections for the transactions of commands and queries.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.rooms.as_ref().map_or(&self.inner.sessions, |rooms| &rooms.sessions)
     }
 
     pub(crate) fn opening(&self, domain: DomainName, scope: &Scope, read_only: bool) -> Opening {

@@ -222,6 +222,7 @@ impl Process for Connections {
         context.stopping().await;
         // Last of all to stop but the server itself, so nobody needs a connection any more.
         self.system.homes().move_out();
+        self.system.sessions().close();
         self.system.pool().close().await;
         Ok(())
     }
@@ -269,7 +270,8 @@ pub(crate) async fn measure(system: &System) {
     telemetry.mailbox.reset();
     measure_node(system, &system.tree().snapshot());
     let pool = system.pool();
-    let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
+    let idle = pool.num_idle() + system.sessions().idle_count();
+    let idle = i64::try_from(idle).unwrap_or(i64::MAX);
     telemetry.connections.with_label_values(&["idle"]).set(idle);
     telemetry.connections.with_label_values(&["used"]).set(i64::from(pool.size()) - idle);
     telemetry.sealed_position.set(system.log().head().borrow().0);

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use kernel::{DomainName, JobId, OrgId, Scope, Timestamp};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use store::Session;
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
@@ -172,7 +173,7 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Opens the transaction in one round trip: begin, role, search path, tenant, time limit.
-    pub(crate) async fn begin(self, pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    pub(crate) async fn begin(self, session: &mut Session) -> Result<Transaction<'_, Postgres>> {
         let mut sql = String::from(if self.read_only { "begin read only" } else { "begin" });
         write!(sql, "; {}", become_tenant(self.domain, self.domain.as_str(), self.org_id.uuid()))
             .and_then(|()| {
@@ -184,7 +185,7 @@ impl Opening {
             })
             .expect("writing to a string succeeds");
         // Safe: the domain's name is checked snake case, the rest are a UUID and a number.
-        store::open(pool, AssertSqlSafe(sql)).await.map_err(Error::from)
+        session.begin(AssertSqlSafe(sql)).await.map_err(Error::from)
     }
 }
 

@@ -17,6 +17,7 @@ mod once;
 mod read;
 mod replay;
 mod sealer;
+mod sessions;
 mod silent;
 mod stall;
 mod storm;
