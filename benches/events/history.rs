@@ -96,7 +96,7 @@ pub(crate) async fn stream(database: &Database) -> f64 {
              payload, metadata, event.inserted_at
          from events.seals as seal
          join events.domain_events as event
-             on event.id = seal.event_id and event.inserted_at = seal.inserted_at
+             on event.arrival = seal.arrival and event.inserted_at = seal.inserted_at
          order by position",
     )
     .fetch(&mut *reading);

@@ -1,11 +1,10 @@
 //! What a node costs that has nothing to do.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::figures::Session;
 use crate::node::Node;
-use crate::server::{Database, Server, Stat};
+use crate::server::{Database, Server, own_seconds};
 
 /// Consumers that wait for events: about as many as the platform has.
 const CONSUMERS: usize = 10;
@@ -33,8 +32,4 @@ pub(crate) async fn measure(
     let transactions = database.transactions().await - transactions;
     session.add("idle/transactions", transactions as f64 / elapsed);
     node.stop().await;
-}
-
-fn own_seconds() -> f64 {
-    Stat::read(Path::new("/proc/self")).expect("this is Linux").seconds
 }

@@ -19,9 +19,10 @@ pub(crate) async fn paced(node: &Node, span: Duration) -> Vec<Duration> {
     let head = node.log.head();
     let from = *head.borrow();
     let told = Arc::clone(&starts);
-    let writing = writers::write_paced(&node.log, &node.pool, RATE, count, move |number, at| {
-        told.lock().unwrap_or_else(PoisonError::into_inner)[number as usize] = Some(at);
-    });
+    let writing =
+        writers::write_paced(&node.log, &node.sessions, RATE, count, move |number, at| {
+            told.lock().unwrap_or_else(PoisonError::into_inner)[number as usize] = Some(at);
+        });
     let ((), seen) = tokio::join!(writing, follow(&node.log, from, count));
     let starts = starts.lock().unwrap_or_else(PoisonError::into_inner);
     let mut latencies: Vec<Duration> = seen

@@ -15,6 +15,7 @@ mod history;
 mod idle;
 mod latency;
 mod node;
+mod replay;
 mod report;
 mod server;
 mod writers;
@@ -124,14 +125,14 @@ async fn round_of(server: &Server, pasts: &[Past], seconds: u64, session: &mut S
         nodes.push((past.size, Node::start(&past.database, 1).await));
     }
     for writers in WRITERS {
-        session.add(&format!("limit/{writers}"), server.limit(writers, seconds));
+        session.add_speed(&format!("limit/{writers}"), &server.limit(writers, seconds));
         for (size, node) in &nodes {
             if size.is_smallest() {
-                let rate = node.throughput(writers, 1, span).await;
-                session.add(&format!("delivered/{writers}/1/{}", size.name()), rate);
+                let speed = node.throughput(server, writers, 1, span).await;
+                session.add_speed(&format!("delivered/{writers}/1/{}", size.name()), &speed);
             }
-            let rate = node.throughput(writers, 100, span).await;
-            session.add(&format!("delivered/{writers}/100/{}", size.name()), rate);
+            let speed = node.throughput(server, writers, 100, span).await;
+            session.add_speed(&format!("delivered/{writers}/100/{}", size.name()), &speed);
         }
     }
     for (size, node) in &nodes {
@@ -153,5 +154,6 @@ async fn walk(past: &Past, session: &mut Session) {
     let name = past.size.name();
     session.add(&format!("verify/{name}"), history::verify(&past.database).await);
     session.add(&format!("stream/{name}"), history::stream(&past.database).await);
+    session.add(&format!("replay/{name}"), replay::rebuild(&past.database).await);
     session.add(&format!("catch_up/{name}"), history::catch_up(&past.database).await);
 }

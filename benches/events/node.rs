@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use otp::{ChildSpec, Clock, Root, Strategy, SupervisorSpec};
 use sqlx::PgPool;
 use store::consumer::{ConsumerState, ConsumerStatus, Start};
-use store::{Consumer, Log, SealedEvent};
+use store::{Consumer, Log, SealedEvent, Sessions};
 use tokio::sync::watch;
 
-use crate::server::{DOMAIN, Database};
+use crate::server::{DOMAIN, Database, Server, Speed};
 use crate::writers::{self, EVENT_TYPE};
 
 /// Connections of a node, as many as the platform has by default.
@@ -19,7 +19,8 @@ const CONNECTIONS_MAX: u32 = 40;
 /// A running node.
 pub(crate) struct Node {
     pub(crate) log: Log,
-    pub(crate) pool: PgPool,
+    pub(crate) sessions: Sessions,
+    pool: PgPool,
     delivered: Delivered,
     root: Root,
 }
@@ -83,29 +84,34 @@ impl Node {
             let is_live = |status: &ConsumerStatus| status.state == ConsumerState::Live;
             live.wait_for(is_live).await.expect("the consumer runs");
         }
-        Self { log, pool, delivered, root }
+        Self { log, sessions: Sessions::new(pool.clone()), pool, delivered, root }
     }
 
     /// Events a second that were recorded, sealed and handed to a consumer in order.
     pub(crate) async fn throughput(
         &self,
+        server: &Server,
         writers: usize,
         organisations: usize,
         span: Duration,
-    ) -> f64 {
+    ) -> Speed {
         // Connections are opened and statements prepared before the time is taken.
         let warm_up = span / 10;
         self.write(writers, organisations, warm_up).await;
-        let begun = Instant::now();
-        let count = self.write(writers, organisations, span).await;
-        count as f64 / begun.elapsed().as_secs_f64()
+        let (begun, before) = (Instant::now(), server.spent_seconds());
+        let count = self.write(writers, organisations, span).await as f64;
+        Speed {
+            per_second: count / begun.elapsed().as_secs_f64(),
+            processor_us: (server.spent_seconds() - before) * 1e6 / count,
+        }
     }
 
     /// Writes for `span` and waits until the consumer has everything.
     async fn write(&self, writers: usize, organisations: usize, span: Duration) -> u64 {
         let mut moved = self.delivered.moved.subscribe();
         let before = *moved.borrow_and_update();
-        let count = writers::write_for(&self.log, &self.pool, writers, organisations, span).await;
+        let count =
+            writers::write_for(&self.log, &self.sessions, writers, organisations, span).await;
         let all = moved.wait_for(|delivered| *delivered >= before + count);
         let delivered = *tokio::time::timeout(Duration::from_mins(1), all)
             .await
@@ -118,6 +124,7 @@ impl Node {
     /// Stops the node.
     pub(crate) async fn stop(self) {
         self.root.stop().await;
+        self.sessions.close();
         self.pool.close().await;
     }
 }

@@ -61,8 +61,9 @@ impl Server {
         }
     }
 
-    /// Plain durable single-row inserts a second: what this server can do at most.
-    pub(crate) fn limit(&self, clients: usize, seconds: u64) -> f64 {
+    /// Plain durable single-row inserts: what this server can do at most.
+    pub(crate) fn limit(&self, clients: usize, seconds: u64) -> Speed {
+        let before = self.spent_seconds();
         let output = Command::new(program("pgbench"))
             .args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()])
             .args(["-T", &seconds.to_string(), "-U", APP, "-h"])
@@ -74,8 +75,16 @@ impl Server {
             .expect("pgbench is installed with the server");
         let text = String::from_utf8_lossy(&output.stdout);
         let rate = text.lines().find_map(|line| line.strip_prefix("tps = "));
-        let rate = rate.and_then(|rate| rate.split(' ').next()?.parse().ok());
-        rate.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+        let rate: Option<f64> = rate.and_then(|rate| rate.split(' ').next()?.parse().ok());
+        let per_second =
+            rate.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let spent = self.spent_seconds() - before;
+        Speed { per_second, processor_us: spent * 1e6 / (per_second * seconds as f64) }
+    }
+
+    /// Processor time that the server, this process and what it started have used so far.
+    pub(crate) fn spent_seconds(&self) -> f64 {
+        self.processor_seconds() + own_seconds()
     }
 
     /// Processor time the server has used so far, with all its processes, in seconds.
@@ -95,6 +104,18 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.root.stop().await;
     }
+}
+
+/// How fast something is, and what it costs.
+pub(crate) struct Speed {
+    pub(crate) per_second: f64,
+    /// Processor time of everybody who takes part, for each event.
+    pub(crate) processor_us: f64,
+}
+
+/// Processor time of this process, with that of its children which have ended, in seconds.
+pub(crate) fn own_seconds() -> f64 {
+    Stat::read(Path::new("/proc/self")).expect("this is Linux").seconds
 }
 
 /// One database of the server.
@@ -140,11 +161,11 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// What the kernel says about a process.
-pub(crate) struct Stat {
+struct Stat {
     pid: String,
     parent: String,
     /// Processor time it has used, with that of its children which have ended.
-    pub(crate) seconds: f64,
+    seconds: f64,
 }
 
 /// Ticks of the kernel's processor clock a second, the same on every Linux we know.
@@ -152,7 +173,7 @@ const TICKS: f64 = 100.0;
 
 impl Stat {
     /// Reads `stat` in the directory of a process.
-    pub(crate) fn read(process: &Path) -> Option<Self> {
+    fn read(process: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(process.join("stat")).ok()?;
         let (before, after) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = after.split(' ').collect();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use kernel::{EventId, OrgId, Scope};
 use otp::Clock;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgPool};
-use store::{Log, NewEvent};
+use sqlx::AssertSqlSafe;
+use store::{Log, NewEvent, Sessions};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -51,24 +51,25 @@ pub(crate) fn number_of(aggregate_id: Option<Uuid>) -> u64 {
 }
 
 /// One command: opened, filled and committed as the platform does it.
-async fn record(log: &Log, pool: &PgPool, number: u64, org_id: OrgId) {
+async fn record(log: &Log, sessions: &Sessions, number: u64, org_id: OrgId) {
     let event = event(number, org_id, log.clock());
     let domain = DOMAIN;
     let opening = format!(
         "begin; set local role {domain}; set local search_path = {domain}; \
          set local app.org_id = '{org_id}'; set local statement_timeout = 5000"
     );
-    let mut transaction =
-        pool.begin_with(AssertSqlSafe(opening)).await.expect("the server answers");
+    let mut session = sessions.take().await.expect("the server answers");
+    let mut transaction = session.begin(AssertSqlSafe(opening)).await.expect("a domain's role");
     store::append(&mut transaction, &event).await.expect("a domain may append its own facts");
     transaction.commit().await.expect("nothing is in the way");
     log.nudge();
+    session.give_back();
 }
 
 /// `writers` commands at a time for `span`, over `organisations`; answers how many events that made.
 pub(crate) async fn write_for(
     log: &Log,
-    pool: &PgPool,
+    sessions: &Sessions,
     writers: usize,
     organisations: usize,
     span: Duration,
@@ -76,12 +77,12 @@ pub(crate) async fn write_for(
     let end = Instant::now() + span;
     let mut running = JoinSet::new();
     for writer in 0..writers {
-        let (log, pool) = (log.clone(), pool.clone());
+        let (log, sessions) = (log.clone(), sessions.clone());
         running.spawn(async move {
             let mut count = 0;
             while Instant::now() < end {
                 let turn = writer + usize::try_from(count).expect("a run is short") * writers;
-                record(&log, &pool, count, organisation(turn % organisations)).await;
+                record(&log, &sessions, count, organisation(turn % organisations)).await;
                 count += 1;
             }
             count
@@ -93,7 +94,7 @@ pub(crate) async fn write_for(
 /// Commands that begin at fixed times, some of them at once; `begun` is told of each.
 pub(crate) async fn write_paced(
     log: &Log,
-    pool: &PgPool,
+    sessions: &Sessions,
     rate: u64,
     count: u64,
     begun: impl Fn(u64, Instant) + Send + Sync + 'static,
@@ -106,7 +107,7 @@ pub(crate) async fn write_paced(
     let start = Instant::now();
     let mut running = JoinSet::new();
     for writer in 0..WRITERS {
-        let (log, pool, begun) = (log.clone(), pool.clone(), Arc::clone(&begun));
+        let (log, sessions, begun) = (log.clone(), sessions.clone(), Arc::clone(&begun));
         running.spawn(async move {
             for number in (writer..count).step_by(WRITERS as usize) {
                 let due = start + Duration::from_micros(number * 1_000_000 / rate);
@@ -114,7 +115,7 @@ pub(crate) async fn write_paced(
                 let now = Instant::now();
                 // A command that had to wait for the one before it began when it was due.
                 begun(number, if now - due > LATE { due } else { now });
-                record(&log, &pool, number, organisation(number as usize % 100)).await;
+                record(&log, &sessions, number, organisation(number as usize % 100)).await;
             }
         });
     }
