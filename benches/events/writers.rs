@@ -66,7 +66,7 @@ async fn record(log: &Log, sessions: &Sessions, number: u64, org_id: OrgId) {
     session.give_back();
 }
 
-/// `writers` commands at a time for `span`, over `organisations`; answers how many events that made.
+/// `writers` commands at a time for `span`, over `organisations`; answers how many events.
 pub(crate) async fn write_for(
     log: &Log,
     sessions: &Sessions,

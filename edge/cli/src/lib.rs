@@ -2,8 +2,9 @@
 //!
 //! `finnest call <domain> <operation>` has a subcommand for every operation and a flag for every
 //! field of its input; the help is the doc comments of the domains. What runs on this machine
-//! (`serve`, `migrate`, `verify --local`, `events export`) is parsed here and done by the server crate; everything
-//! else asks a running platform over HTTP, so a command line has no rights that REST has not.
+//! (`serve`, `migrate`, `verify --local`, `events export`) is parsed here and done by the server
+//! crate; everything else asks a running platform over HTTP, so a command line has no rights that
+//! REST has not.
 //!
 //! The server's `main` needs four names: [`parse`] makes a [`Request`] of the arguments, [`run`]
 //! does a [`Remote`] one, [`write_completions`] and [`tell_verdict`] print what they say.

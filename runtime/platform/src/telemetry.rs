@@ -16,7 +16,7 @@
 //! | `finnest_bus_queue_events_max` | gauge | class | the most events that waited for one of them |
 //! | `finnest_bus_dropped_total` | counter | class | events that did not fit a queue |
 //! | `finnest_relay_lag_events` | gauge | | sealed events not passed on yet |
-//! | `finnest_relay_lag_seconds` | gauge | | age of the last event passed on, while there are more |
+//! | `finnest_relay_lag_seconds` | gauge | | age of the last event passed on |
 //! | `finnest_queue_jobs` | gauge | queue, state | jobs |
 //! | `finnest_database_connections` | gauge | state | connections |
 //!
@@ -44,11 +44,7 @@ pub struct Telemetry {
     pub(crate) up: IntGaugeVec,
     pub(crate) mailbox: IntGaugeVec,
     pub(crate) sealed_position: IntGauge,
-    pub(crate) bus_subscribers: IntGaugeVec,
-    pub(crate) bus_queue_max: IntGaugeVec,
-    pub(crate) bus_dropped: IntCounterVec,
-    pub(crate) relay_lag: IntGauge,
-    pub(crate) relay_lag_seconds: IntGauge,
+    pub(crate) bus: BusMeters,
     pub(crate) queue_jobs: IntGaugeVec,
     pub(crate) consumers: ConsumerGauges,
     pub(crate) connections: IntGaugeVec,
@@ -78,6 +74,57 @@ impl ConsumerGauges {
             stalled: gauge(
                 "finnest_consumer_stalled",
                 "Organisations with an event that a consumer cannot digest.",
+            ),
+        }
+    }
+}
+
+/// What is measured of live events on their way out of the log.
+#[derive(Debug)]
+pub(crate) struct BusMeters {
+    pub(crate) subscribers: IntGaugeVec,
+    pub(crate) queue_max: IntGaugeVec,
+    pub(crate) dropped: IntCounterVec,
+    pub(crate) relay_lag: IntGauge,
+    pub(crate) relay_lag_seconds: IntGauge,
+}
+
+impl BusMeters {
+    fn new(registry: &Registry) -> Self {
+        let gauge =
+            |name, help| added(registry, IntGaugeVec::new(Opts::new(name, help), &["class"]));
+        Self {
+            subscribers: gauge(
+                "finnest_bus_subscribers",
+                "Subscribers to live events, by what they would rather lose.",
+            ),
+            queue_max: gauge(
+                "finnest_bus_queue_events_max",
+                "The most events that ever waited for one subscriber.",
+            ),
+            dropped: added(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "finnest_bus_dropped_total",
+                        "Events that did not fit a subscriber's queue; durable ones read them again.",
+                    ),
+                    &["class"],
+                ),
+            ),
+            relay_lag: added(
+                registry,
+                IntGauge::new(
+                    "finnest_relay_lag_events",
+                    "Sealed events that the relay has not passed on yet.",
+                ),
+            ),
+            relay_lag_seconds: added(
+                registry,
+                IntGauge::new(
+                    "finnest_relay_lag_seconds",
+                    "Age of the last event passed on, while there are more.",
+                ),
             ),
         }
     }
@@ -139,29 +186,7 @@ impl Telemetry {
                 "finnest_sealed_position",
                 "Highest sealed position known here.",
             ),
-            bus_subscribers: gauge(
-                "finnest_bus_subscribers",
-                "Subscribers to live events, by what they would rather lose.",
-                &["class"],
-            ),
-            bus_queue_max: gauge(
-                "finnest_bus_queue_events_max",
-                "The most events that ever waited for one subscriber.",
-                &["class"],
-            ),
-            bus_dropped: counter(
-                "finnest_bus_dropped_total",
-                "Events that did not fit a subscriber's queue; durable ones read them again.",
-                &["class"],
-            ),
-            relay_lag: number(
-                "finnest_relay_lag_events",
-                "Sealed events that the relay has not passed on yet.",
-            ),
-            relay_lag_seconds: number(
-                "finnest_relay_lag_seconds",
-                "Age of the last event passed on, while there are more.",
-            ),
+            bus: BusMeters::new(&registry),
             registry,
         }
     }

@@ -310,24 +310,24 @@ async fn measure_consumers(system: &System) {
 fn measure_bus(system: &System) {
     let telemetry = system.telemetry();
     let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    telemetry.bus_dropped.reset();
+    telemetry.bus.dropped.reset();
     for class in LossClass::ALL {
         let (counts, label) = (system.bus().counts(class), [class.name()]);
-        telemetry.bus_subscribers.with_label_values(&label).set(whole(counts.subscribers));
-        telemetry.bus_queue_max.with_label_values(&label).set(whole(counts.depth_max));
-        telemetry.bus_dropped.with_label_values(&label).inc_by(counts.dropped);
+        telemetry.bus.subscribers.with_label_values(&label).set(whole(counts.subscribers));
+        telemetry.bus.queue_max.with_label_values(&label).set(whole(counts.depth_max));
+        telemetry.bus.dropped.with_label_values(&label).inc_by(counts.dropped);
     }
     let Some(relayed) = system.relayed() else { return };
     let head = *system.log().head().borrow();
     // Only the node that seals relays; the others know nothing of it.
     let is_turn = system.log().sealer_stats().counts().is_leader;
     let behind = if is_turn { (head.0 - relayed.position.0).max(0) } else { 0 };
-    telemetry.relay_lag.set(behind);
+    telemetry.bus.relay_lag.set(behind);
     let age = relayed
         .recorded_at
         .filter(|_| behind > 0)
         .map_or(0, |recorded_at| (system.now() - recorded_at).num_seconds().max(0));
-    telemetry.relay_lag_seconds.set(age);
+    telemetry.bus.relay_lag_seconds.set(age);
 }
 
 fn measure_node(system: &System, node: &otp::Node) {

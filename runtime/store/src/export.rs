@@ -3,7 +3,7 @@
 //! One snapshot is read from end to end, so a file is the log at one instant however long writing
 //! it takes; writers and the sealer go on beside it. Memory does not grow with the log.
 //!
-//! **Invariant:** faithful. A damaged log gives a file with the same damage, for an auditor to find.
+//! **Invariant:** faithful. A damaged log gives a file with the same damage, for auditors to find.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

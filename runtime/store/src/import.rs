@@ -1,13 +1,13 @@
 //! Import: an organisation moved or reproduced here, with the chain it had elsewhere.
 //!
-//! Ids, numbers, links and times stay as they were, so the chain verifies here as it did there; only
-//! positions are new, after everything that is sealed here, in the order of the file. Everything is
-//! checked before anything is written, and everything is written in one transaction.
+//! Ids, numbers, links and times stay as they were, so the chain verifies here as it did there;
+//! only positions are new, after everything that is sealed here, in the order of the file.
+//! Everything is checked before anything is written, and everything is written in one transaction.
 //!
 //! It is safe beside a running platform. The transaction first puts in the events, which disturbs
 //! nobody; then it raises the epoch, so that a sealer that leads now can seal nothing any more, and
-//! appends the seals itself. The sealer finds itself deposed at its next batch, takes the lead again
-//! and goes on behind the imported seals.
+//! appends the seals itself. The sealer finds itself deposed at its next batch, takes the lead
+//! again and goes on behind the imported seals.
 //!
 //! **Invariant:** a chain is continued and never changed: what is here already must be a beginning
 //! of what is in the file.

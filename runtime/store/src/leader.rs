@@ -52,10 +52,15 @@ pub enum SealError {
 /// A look takes a fraction of a millisecond; compiling it or starting workers for it takes
 /// hundreds. And without merge joins, a look at a long backlog keeps one batch in memory instead of
 /// sorting it all.
+///
+/// Whoever was cut off while opening a transaction may have left the connection in it, and seals
+/// inside one that nobody commits are never seen; so it is rolled back first. Outside of one that
+/// is worth a warning, which would only puzzle whoever reads it.
 pub(crate) async fn open_session(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
     let mut session = pool.acquire().await?.detach();
     sqlx::raw_sql(
-        "set role finnest_runtime; \
+        "set client_min_messages = error; rollback; reset client_min_messages; \
+         set role finnest_runtime; \
          set enable_seqscan = off; set plan_cache_mode = force_generic_plan; \
          set enable_mergejoin = off; set enable_hashjoin = off; \
          set jit = off; set max_parallel_workers_per_gather = 0; set work_mem = '64MB'",
