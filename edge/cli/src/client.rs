@@ -26,8 +26,6 @@ use crate::words::harmless;
 const WRONG_PAGE: &str = "wrong_page";
 /// How long an ordinary call may take.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-/// How long the walk over a long chain may take.
-pub(crate) const PATIENCE_LONG: Duration = Duration::from_hours(1);
 /// What is left to say when a request was sent and nothing came back.
 const UNKNOWN: &str = "what was asked may or may not have happened";
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);

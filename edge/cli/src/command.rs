@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, Args, Command};
 use clap_complete::Shell;
 use platform::{Catalog, Domain, Operation};
 
+use crate::audit;
 use crate::field::{self, Field};
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::Route;
@@ -57,7 +58,7 @@ pub fn command(catalog: &Catalog) -> Command {
             queues(),
             consumers(),
         ])
-        .subcommands([call(catalog), events(), verify(), completions(), cell()]);
+        .subcommands([call(catalog), events(), audit::verify(), completions(), cell()]);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
         .about("A platform of business domains, alive in one supervision tree")
@@ -193,32 +194,12 @@ fn events() -> Command {
              finnest events tail --after 0 --no-follow --output json > events.jsonl",
         );
     Command::new("events")
-        .about("Look at the log of events, or write it to a file")
+        .about("Look at the log of events, write it to a file, or prove one of them")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(tail)
         .subcommands(transfer::commands())
-}
-
-fn verify() -> Command {
-    let local = Arg::new("local").long("local").action(ArgAction::SetTrue);
-    let verify = Command::new("verify")
-        .arg(org().help("Only the chain of this organisation, by its id"))
-        .arg(local.help("Read the database directly, instead of asking a running platform"))
-        .after_help(
-            "An event that was changed, removed, inserted or swapped breaks the chain at \
-             its place.\n\
-             Exit code 0 when the chain holds, 1 when it is broken.\n\n\
-             Examples:\n  finnest verify\n  finnest verify --local",
-        );
-    DatabaseOptions::augment_args(verify)
-        .about("Walk the hash chain of the log and report every broken link")
-        .long_about(None)
-        .mut_args(|arg| match arg.get_id().as_str() {
-            // Not `requires`: DATABASE_URL in the environment must not ask for --local.
-            "database_url" | "data_dir" => arg.help_heading("Database, with --local"),
-            _ => arg,
-        })
+        .subcommands(audit::commands())
 }
 
 pub(crate) fn org() -> Arg {

@@ -2,9 +2,9 @@
 //!
 //! `finnest call <domain> <operation>` has a subcommand for every operation and a flag for every
 //! field of its input; the help is the doc comments of the domains. What runs on this machine
-//! (`serve`, `migrate`, `verify --local`, `events export`) is parsed here and done by the server
-//! crate; everything else asks a running platform over HTTP, so a command line has no rights that
-//! REST has not.
+//! (`serve`, `migrate`, `verify --local`, `events export`, `events check-proof`) is parsed here and
+//! done by the server crate; everything else asks a running platform over HTTP, so a command line
+//! has no rights that REST has not.
 //!
 //! The server's `main` needs four names: [`parse`] makes a [`Request`] of the arguments, [`run`]
 //! does a [`Remote`] one, [`write_completions`] and [`tell_verdict`] print what they say.
@@ -17,6 +17,7 @@
 //!
 //! **Invariant:** no domain is known here by name, apart from the platform's own, `operator`.
 
+mod audit;
 mod client;
 mod command;
 mod exit;
@@ -31,6 +32,7 @@ mod tail;
 mod transfer;
 mod tree;
 mod verdict;
+mod verification;
 mod watch;
 mod words;
 
@@ -41,13 +43,14 @@ mod stub;
 
 pub use clap_complete::Shell;
 
+pub use audit::{CheckpointOptions, ProofOptions, VerifyOptions};
 pub use command::{command, write_completions};
 pub use exit::Exit;
 pub use options::{
     BusKind, CellOptions, DatabaseOptions, Format, LogFormat, Secret, ServeOptions, Server, Style,
 };
-pub use request::{Remote, Request, Task, VerifyOptions, parse};
+pub use request::{Remote, Request, Task, parse};
 pub use run::run;
 pub use screen::Screen;
 pub use transfer::ExportOptions;
-pub use verdict::tell_verdict;
+pub use verdict::{Pace, tell_verdict};

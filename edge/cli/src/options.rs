@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
+use crate::audit::CheckpointOptions;
+
 /// Text that must not show up in logs, such as a token. Its `Debug` form does not tell it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -164,6 +166,9 @@ pub struct ServeOptions {
         default_value = "text"
     )]
     pub log_format: LogFormat,
+    /// How the chains of the log are signed.
+    #[command(flatten)]
+    pub checkpoints: CheckpointOptions,
     /// Where the data are.
     #[command(flatten)]
     pub database: DatabaseOptions,

@@ -8,6 +8,7 @@ use clap::{ArgMatches, FromArgMatches};
 use platform::{Catalog, Operation};
 use serde_json::{Map, Value, json};
 
+use crate::audit::{self, ProofOptions, VerifyOptions};
 use crate::command::command;
 use crate::field;
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
@@ -27,21 +28,12 @@ pub enum Request {
     Verify(VerifyOptions),
     /// Write the log to a file.
     Export(ExportOptions),
+    /// Check a proof, with nothing but its file.
+    CheckProof(ProofOptions),
     /// Ask a running platform.
     Remote(Remote),
     /// Print a completion script.
     Completions(clap_complete::Shell),
-}
-
-/// What to verify on this machine, and how to tell it.
-#[derive(Debug, Clone)]
-pub struct VerifyOptions {
-    /// Only the chain of this organisation, a UUID.
-    pub org_id: Option<String>,
-    /// Where the log is.
-    pub database: DatabaseOptions,
-    /// How to print the verdict.
-    pub style: Style,
 }
 
 /// Something to ask a running platform.
@@ -65,7 +57,7 @@ pub(crate) enum Ask {
     Tree(Call),
     WatchTree(Call),
     Tail(Tail),
-    Verify(Call),
+    Verify { start: Call, show: Route },
     Kill(Call),
     Reload(Call),
 }
@@ -143,11 +135,7 @@ where
             return Ok(Request::Completions(shell));
         }
         "verify" if matches.get_flag("local") => {
-            return Ok(Request::Verify(VerifyOptions {
-                org_id: matches.get_one::<String>("org").cloned(),
-                database: DatabaseOptions::from_arg_matches(matches)?.without_empty(),
-                style: Style::from_arg_matches(matches)?,
-            }));
+            return Ok(Request::Verify(audit::verify_options(matches)?));
         }
         "verify" => (matches, asks.verify(matches)?),
         "tree" => (matches, asks.tree(matches)?),
@@ -158,10 +146,13 @@ where
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
         "events" => {
             let (name, leaf) = matches.subcommand().expect("clap requires a subcommand");
-            if let Some(request) = transfer::request(name, leaf)? {
+            if let Some(request) = transfer::request(name, leaf)?.or(audit::request(name, leaf)?) {
                 return Ok(request);
             }
-            (leaf, asks.tail(leaf)?)
+            match audit::asked(name, leaf) {
+                Some((name, input)) => (leaf, Ask::Call(asks.operator(name, input)?)),
+                None => (leaf, asks.tail(leaf)?),
+            }
         }
         "call" => asks.call(matches, stdin)?,
         other => unreachable!("clap knows no subcommand {other}"),
@@ -180,11 +171,8 @@ struct Asks<'a> {
 
 impl Asks<'_> {
     fn verify(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
-        let input = match matches.get_one::<String>("org") {
-            Some(org_id) => json!({ "org_id": org_id }),
-            None => json!({}),
-        };
-        Ok(Ask::Verify(self.operator("verify_chain", input)?))
+        let start = self.operator("start_verification", audit::verify_input(matches))?;
+        Ok(Ask::Verify { start, show: self.operator_route("show_verification")? })
     }
 
     fn tree(&self, matches: &ArgMatches) -> Result<Ask, clap::Error> {
@@ -289,7 +277,7 @@ mod tests {
             Ask::Call(call)
             | Ask::Tree(call)
             | Ask::WatchTree(call)
-            | Ask::Verify(call)
+            | Ask::Verify { start: call, .. }
             | Ask::Kill(call)
             | Ask::Reload(call) => call,
             other @ Ask::Tail(_) => panic!("{args}: {other:?}"),

@@ -1,17 +1,17 @@
 //! Running: one remote request from start to exit code.
 
-use platform::operator::{ChainReport, ProcessNode};
+use platform::operator::ProcessNode;
 use platform::otp::Clock;
 use platform::{Reloaded, TuningChange};
 use serde_json::Value;
 
-use crate::client::{Client, PATIENCE, PATIENCE_LONG, Trouble};
+use crate::client::{Client, PATIENCE, Trouble};
 use crate::exit::Exit;
 use crate::options::{Format, Style};
 use crate::request::{Ask, Remote};
 use crate::screen::Screen;
 use crate::words::harmless;
-use crate::{print, tail, tree, verdict, watch};
+use crate::{print, tail, tree, verification, watch};
 
 /// Asks a running platform and prints the answer, or why there is none.
 pub async fn run(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Exit {
@@ -50,13 +50,8 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
                 None => print::answer(answer, columns),
             })
         }
-        Ask::Verify(call) => {
-            let answer = client.send(call, PATIENCE_LONG).await?;
-            match serde_json::from_value::<ChainReport>(answer.clone()) {
-                Ok(report) => Ok(verdict::tell_verdict(&report, style, screen)),
-                // Whatever this is, it is not the word that the chain holds.
-                Err(_) => tell(&answer, style, screen, print::answer).map(|_| Exit::Failed),
-            }
+        Ask::Verify { start, show } => {
+            verification::follow(&client, start, show, style, screen).await
         }
         Ask::WatchTree(call) => watch::watch(&client, call, style, clock, screen).await,
         Ask::Tail(tail) => tail::follow(&client, tail, style, screen).await,
@@ -68,7 +63,7 @@ pub(crate) fn node(answer: &Value) -> Option<ProcessNode> {
     serde_json::from_value(answer.clone()).ok()
 }
 
-fn tell(
+pub(crate) fn tell(
     answer: &Value,
     style: &Style,
     screen: &mut Screen,
@@ -243,25 +238,48 @@ mod tests {
 
     #[tokio::test]
     async fn the_verdict_on_the_chain_is_the_exit_code() {
-        let holds = json!({"holds": true, "events": 1204, "organisations": 1, "broken": []});
-        let broken = json!({"holds": false, "events": 1204, "organisations": 3,
-            "broken": [{"position": 42, "org_sequence": 7, "problem": "hash_mismatch"}]});
+        let holds = json!({"holds": true, "events": 1204, "organisations": 1, "archived": 4,
+            "broken": []});
+        let broken = json!({"holds": false, "events": 1204, "organisations": 3, "broken_count": 3,
+            "broken": [{"position": 42, "org_sequence": 7, "org_id": null, "event_id": "e",
+                "problem": "hash_mismatch", "what": "it is not what was sealed",
+                "advice": "compare"}]});
+        let (holds, broken) = (verification::done(&holds), verification::done(&broken));
+        let mut running = verification::done(&Value::Null);
+        running["state"] = "running".into();
 
-        let good = finnest("verify --output table", vec![(200, holds)], 1).await;
+        let answers = vec![(200, running), (200, holds)];
+        let good = finnest("verify --output table", answers, 1).await;
         let bad = finnest("verify --org 7 --output table", vec![(200, broken)], 1).await;
         let odd = finnest("verify", vec![(200, json!({"verdict": "fine"}))], 1).await;
 
         assert_eq!((good.exit, bad.exit, odd.exit), (Exit::Done, Exit::Failed, Exit::Failed));
-        let sentence =
-            "the chain holds: 1,204 events of 1 organisation, every link as it should be\n";
-        assert_eq!(good.out, sentence);
-        insta::assert_snapshot!(bad.out, @"
-        the chain is broken at 1 place; 1,204 events of 3 organisations were walked
-
-        org_sequence  position  problem
-                   7        42  hash_mismatch
+        insta::assert_snapshot!(good.out, @"
+        the chain holds: 1,204 events of 1 organisation, every link as it should be
+        4 events lie in the archive: their links were followed, their content was not looked at
         ");
-        assert_eq!(bad.asked, [r#"POST /api/v1/operator/verify Bearer t0k {"org_id":"7"}"#]);
+        insta::assert_snapshot!(bad.out, @"
+        the chain is broken at 3 places; 1,204 events of 3 organisations were walked
+        position 42, number 7, event e: hash_mismatch: it is not what was sealed; compare
+        and 2 more
+        ");
+        assert_eq!(bad.asked, [r#"POST /api/v1/operator/verifications Bearer t0k {"org_id":"7"}"#]);
+        let show =
+            "GET /api/v1/operator/verifications/01a1fe65-8b8a-739b-b059-386f680fec99 Bearer t0k";
+        assert_eq!(good.asked[1], show);
+    }
+
+    #[tokio::test]
+    async fn a_verification_that_stopped_says_how_to_go_on() {
+        let mut failed = verification::done(&Value::Null);
+        failed["state"] = "failed".into();
+        failed["failure"] = "the log was changed".into();
+
+        let outcome = finnest("verify", vec![(200, failed)], 1).await;
+
+        assert_eq!((outcome.exit, outcome.out.as_str()), (Exit::Failed, ""));
+        assert!(outcome.err.contains("at position 7: the log was changed"), "{}", outcome.err);
+        assert!(outcome.err.contains("--resume 01a1fe65"), "{}", outcome.err);
     }
 
     #[tokio::test]

@@ -103,6 +103,14 @@ impl Screen {
         self.out.flush()
     }
 
+    /// Tells a person who looks how far something is, on a line that is written again and again.
+    pub(crate) fn progress(&mut self, line: &str) {
+        if self.is_terminal {
+            let _ = write!(self.err, "\r\u{1b}[K{line}");
+            let _ = self.err.flush();
+        }
+    }
+
     /// Tells the person what went wrong. A standard error that is gone hears nothing.
     pub(crate) fn complain(&mut self, line: &str) {
         let _ = writeln!(self.err, "{line}");

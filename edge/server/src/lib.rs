@@ -1,9 +1,11 @@
 //! The composition root: the only crate that sees everything. It lists the domains, puts the
 //! surfaces behind one listener, and decides what the environment says.
 
+pub mod audit;
 pub mod cell;
 pub mod demo;
 pub mod listener;
+pub mod s3;
 pub mod serve;
 pub mod settings;
 pub mod transfer;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use cli::{LogFormat, Request, Screen, VerifyOptions};
+use cli::{LogFormat, Request, Screen};
 use platform::otp::Clock;
 use platform::{Catalog, DomainName};
 use server::settings::{Settings, Source};
@@ -40,7 +40,8 @@ fn run() -> Result<ExitCode> {
             runtime.block_on(server::cell::run(&options, catalog))
         }
         Request::Migrate(options) => runtime.block_on(migrate(&Source::from(options), &catalog)),
-        Request::Verify(options) => runtime.block_on(verify(&options)),
+        Request::Verify(options) => runtime.block_on(server::audit::verify(&options)),
+        Request::CheckProof(options) => server::audit::check_proof(&options),
         Request::Export(options) => runtime.block_on(server::transfer::export(&options)),
         Request::Remote(remote) => {
             let mut screen = Screen::standard(&remote.style);
@@ -93,15 +94,6 @@ async fn migrate(source: &Source, catalog: &Catalog) -> Result<ExitCode> {
         count => writeln!(out, "{count} migrations ran; the database is up to date")?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn verify(options: &VerifyOptions) -> Result<ExitCode> {
-    let org_id = options.org_id.as_deref().map(str::parse).transpose()?;
-    let reached = Source::from(options.database.clone()).reach().await?;
-    let report = platform::operator::verify(&reached.pool(), org_id).await?;
-    reached.leave().await;
-    let mut screen = Screen::standard(&options.style);
-    Ok(cli::tell_verdict(&report, &options.style, &mut screen).into())
 }
 
 #[cfg(test)]

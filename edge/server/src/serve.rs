@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::settings::Settings;
-use crate::{cell, demo, listener};
+use crate::{audit, cell, demo, listener};
 
 /// Runs the platform until it is told to stop or gives up.
 ///
@@ -29,8 +29,10 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let bound = listener::bind(settings.listen)?;
     let mut signals = Signals::new()?;
     let demo = settings.demo;
+    let database = settings.source.database().await?;
     let config = Config {
-        database: settings.source.database().await?,
+        signing: audit::signing(&settings.checkpoints, &database)?,
+        database,
         tuning,
         page: settings.page(),
         clock: Clock::system(),

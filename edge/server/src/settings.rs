@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use cli::{BusKind, DatabaseOptions, Secret, ServeOptions};
+use cli::{BusKind, CheckpointOptions, DatabaseOptions, Secret, ServeOptions};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
@@ -35,6 +35,8 @@ pub struct Settings {
     pub nats: Option<Secret>,
     /// What to log.
     pub log: String,
+    /// How the chains of the log are signed.
+    pub checkpoints: CheckpointOptions,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -64,6 +66,7 @@ impl From<ServeOptions> for Settings {
             },
             nats: (options.bus == BusKind::Nats).then_some(options.nats_url),
             log: options.log,
+            checkpoints: options.checkpoints,
         }
     }
 }

@@ -131,17 +131,17 @@ impl Drop for Draft {
 }
 
 /// Says on standard error how far something has come, now and then.
-struct Meter {
+pub(crate) struct Meter {
     told_at: Instant,
     is_terminal: bool,
 }
 
 impl Meter {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { told_at: Instant::now(), is_terminal: io::stderr().is_terminal() }
     }
 
-    fn tell(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
         if self.told_at.elapsed() < TELL_EVERY {
             return;
         }
@@ -153,7 +153,7 @@ impl Meter {
         }
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.is_terminal {
             let _ = write!(io::stderr(), "\r\u{1b}[K");
         }

@@ -81,4 +81,6 @@ pub struct Config {
     pub edge: MakeEdge,
     /// Runs the cells of domains placed in processes; without it there are none.
     pub cells: Option<MakeCell>,
+    /// How checkpoints of the log are signed and where they go; without it none are made.
+    pub signing: Option<store::checkpoint::keeper::Options>,
 }

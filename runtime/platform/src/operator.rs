@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+mod checkpoints;
 mod consumers;
 mod enact;
 mod kill;
@@ -21,7 +22,11 @@ mod reactions;
 mod rebuilds;
 mod reload;
 mod tree;
+mod verification;
 
+pub use checkpoints::{
+    CheckpointView, Checkpoints, GetCheckpoint, ListCheckpoints, PlaceView, ProveEvent,
+};
 pub(crate) use consumers::list as list_consumers;
 pub use consumers::{
     ConsumerList, ConsumerView, ListConsumers, ListSkippedEvents, Retried, RetryConsumer,
@@ -29,10 +34,7 @@ pub use consumers::{
 };
 pub(crate) use enact::enact;
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
-pub use log::{
-    ChainReport, Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain,
-    verify,
-};
+pub use log::{Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain};
 pub use process::{
     GetProcess, MailboxView, ObserveProcess, ProcessActedOn, ProcessEvent, ProcessStatistics,
     ProcessTrace, ProcessView, ResumeProcess, SuspendProcess, TraceProcess,
@@ -51,6 +53,7 @@ pub use rebuilds::{
 };
 pub use reload::ReloadSupervision;
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
+pub use verification::{ChainReport, ShowVerification, StartVerification, Verification};
 
 use crate::domain::Domain;
 use crate::idempotency;
@@ -103,11 +106,17 @@ pub fn domain() -> Domain {
         .action::<ListSkippedEvents>()
         .action::<ListEvents>()
         .action::<VerifyChain>()
+        .action::<StartVerification>()
+        .action::<ShowVerification>()
+        .action::<ListCheckpoints>()
+        .action::<GetCheckpoint>()
+        .action::<ProveEvent>()
         .command::<RecordActionRequested>()
         .command::<RecordActionFinished>()
         .emits::<ActionRequested>()
         .emits::<ActionFinished>()
         .child("actions", enact::supervisor)
+        .child("verifications", verification::supervisor)
         .page(Page::new("Operator actions").feed::<ActionRequested>().feed::<ActionFinished>())
 }
 

@@ -219,6 +219,12 @@ impl Embedded {
         connect_options(&self.place.socket, APP)
     }
 
+    /// The directory that holds the data of the server, and what belongs to it.
+    #[must_use]
+    pub fn base_dir(&self) -> &Path {
+        &self.place.base
+    }
+
     /// Where the server's socket is.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {

@@ -85,7 +85,7 @@ impl System {
             system.inner.relayed.get_or_init(|| relay.relayed);
             relay.child
         });
-        let live = Live { wakes: config.wakes, relay };
+        let live = Live { wakes: config.wakes, relay, signing: config.signing };
         let parts = Parts::new(&system, embedded.as_ref(), owner, live, edge);
         system.inner.tuned.parts.get_or_init(|| Arc::downgrade(&parts));
         let spec = tree::root(&system, &parts);

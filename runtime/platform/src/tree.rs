@@ -4,7 +4,7 @@
 //! root                one_for_one
 //! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
 //! ├─ database         migrates at the start, closes the connections at the end
-//! ├─ store            rest_for_one: sealer, partition keeper, wake
+//! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
 //! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
 //! ├─ jobs             one_for_one: stager, lifeline, pruner
 //! ├─ domains          one_for_one, quarantine: a subtree each
@@ -18,6 +18,7 @@ use kernel::DomainName;
 use otp::config::{GiveUp, Known};
 use otp::{ChildSpec, Process, RunContext, StartError, Status, Strategy, SupervisorSpec};
 use sqlx::postgres::PgConnectOptions;
+use store::checkpoint::keeper::{self, Options};
 
 use crate::catalog::Catalog;
 use crate::cell;
@@ -38,10 +39,12 @@ pub(crate) fn path_of(domain: DomainName) -> String {
     format!("root/domains/{domain}")
 }
 
-/// How live events come to this node and leave it.
+/// How live events come to this node and leave it, and what it signs of them.
 pub(crate) struct Live {
     pub(crate) wakes: Wakes,
     pub(crate) relay: Option<ChildSpec>,
+    /// How checkpoints are made, if there is a key to sign them.
+    pub(crate) signing: Option<Options>,
 }
 
 impl System {
@@ -80,6 +83,7 @@ impl Parts {
         if live.wakes == Wakes::Shared {
             store.push(store::wake::child(log));
         }
+        store.extend(live.signing.map(|options| keeper::child(log, &options)));
         let mut bus = vec![
             bus::broadcast::child(system.bus()),
             bus::bridge::child(system.bus(), feed::of(log)),
@@ -246,7 +250,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
     let sections: [(&str, &[&str]); 7] = [
         ("root", &["database"]),
         ("postgres", &["server"]),
-        ("store", &["sealer", "partition_keeper", "wake"]),
+        ("store", &["sealer", "partition_keeper", "wake", "checkpoints"]),
         ("bus", &["broadcast", "bridge", "relay"]),
         ("jobs", &["stager", "lifeline", "pruner"]),
         ("domains", &[]),

@@ -9,8 +9,9 @@ use platform::kernel::{Digest, OrgId, Scope, UserId};
 use platform::otp::Clock;
 use platform::otp::config::Tuning;
 use platform::{Catalog, Config, Database, Domain, DomainName, MakeEdge, Role, System, Wakes};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
+use store::Log;
 use uuid::Uuid;
 
 use crate::database::TestDatabase;
@@ -93,6 +94,7 @@ fn config_of(
         relay: None,
         edge,
         cells: None,
+        signing: None,
     }
 }
 
@@ -139,6 +141,18 @@ impl TestSystem {
         let edge = Box::new(|_: &System| Vec::new());
         let config = config_of(owner, app, tuning, self.page.clone(), clock, edge);
         System::start(config, catalog).await.expect("another node starts")
+    }
+
+    /// The log of the database, as a node of its own has it.
+    ///
+    /// # Panics
+    /// Never while the system lives.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        let database = self.database.as_ref().expect("the database lives as long as the system");
+        let pool =
+            PgPoolOptions::new().max_connections(4).connect_lazy_with(database.app_options());
+        Log::new(pool, self.system.clock().clone())
     }
 
     /// Connects as the owner of the database, to look at what no operation shows.

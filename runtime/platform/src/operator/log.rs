@@ -4,8 +4,8 @@ use kernel::{EventId, OrgId, Position, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgPool;
 
+use super::verification::{ChainReport, NotVerified, POSITIONS_AT_ONCE_MAX};
 use crate::feed;
 use crate::operation::{Access, Action, Spec};
 use crate::refusal::Result;
@@ -148,7 +148,9 @@ impl Action for ListEvents {
     }
 }
 
-/// Walk the chain of one organisation, or of all, and report every broken link.
+/// Walk the chain of one organisation, or of all, and report every broken link, while you wait.
+///
+/// For a log of up to 500,000 events; beyond that, use `start_verification`.
 ///
 /// An event that was changed, removed, inserted or swapped breaks the chain at its place.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -159,35 +161,17 @@ pub struct VerifyChain {
     pub org_id: Option<OrgId>,
 }
 
-/// Whether the chain holds.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ChainReport {
-    /// Whether every link is as it should be.
-    pub holds: bool,
-    /// Events walked.
-    pub events: u64,
-    /// Organisations walked.
-    pub organisations: u64,
-    /// The broken links, by position.
-    pub broken: Vec<Value>,
-}
-
 impl Action for VerifyChain {
     const SPEC: Spec = Spec::invoke("verify_chain", "/verify").needs(Access::Operate);
     type Output = ChainReport;
     async fn act(self, system: &System) -> Result<ChainReport> {
-        verify(system.pool(), self.org_id).await
+        let mut reading = store::begin_reading(system.pool()).await?;
+        let head = store::read::head(&mut reading).await?;
+        reading.rollback().await?;
+        if head.0 > POSITIONS_AT_ONCE_MAX {
+            return Err(NotVerified::TooLong(head.0).into());
+        }
+        let verdict = store::verify::verify(system.pool(), self.org_id, |_| ()).await?;
+        Ok(ChainReport::of(&verdict))
     }
-}
-
-/// Walks the chain in the database itself; also for commands that run without a platform.
-pub async fn verify(pool: &PgPool, org_id: Option<OrgId>) -> Result<ChainReport> {
-    let verdict = store::verify::verify(pool, org_id, |_| ()).await?;
-    let broken = verdict.broken.iter().map(|broken| Ok(serde_json::to_value(broken)?));
-    Ok(ChainReport {
-        holds: verdict.holds(),
-        events: verdict.events,
-        organisations: verdict.organisations,
-        broken: broken.collect::<Result<_>>()?,
-    })
 }
