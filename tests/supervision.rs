@@ -212,3 +212,29 @@ async fn tampering_with_one_event_is_found_at_its_position() {
     assert_eq!(report["broken"][0]["position"], 2, "{report}");
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_the_months_of_the_log_and_is_told_why_one_stays() {
+    let system = testkit::start(domains()).await;
+    let operator = system.member(ACME, Role::Operator);
+    let call = async |name: &str, input| operator.call("operator", name, input).await;
+
+    let months = call("list_partitions", json!({})).await.expect("they can be listed");
+    let wish = |month: &str| json!({ "month": month, "reason": "drill" });
+    let nowhere = call("archive_month", wish("2019-03")).await.expect_err("it has no directory");
+    let unknown = call("attach_month", wish("2019-03")).await.expect_err("it has not left");
+    let no_month = call("attach_month", wish("2019-3x")).await.expect_err("it is no month");
+
+    let states: Vec<&str> = months["items"]
+        .as_array()
+        .expect("it is a list")
+        .iter()
+        .filter_map(|month| month["state"].as_str())
+        .collect();
+    assert_eq!((states[0], &states[1..]), ("current", ["ahead"; 12].as_slice()), "{months}");
+    assert_eq!((&months["retention_months"], &months["strays"]), (&json!(84), &json!(0)));
+    assert!(nowhere.to_string().contains("--archive-dir"), "{nowhere}");
+    assert!(unknown.to_string().contains("2019-03 has not left"), "{unknown}");
+    assert_eq!(no_month.kind(), platform::Kind::Invalid);
+    system.stop().await;
+}

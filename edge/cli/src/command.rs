@@ -194,7 +194,7 @@ fn events() -> Command {
              finnest events tail --after 0 --no-follow --output json > events.jsonl",
         );
     Command::new("events")
-        .about("Look at the log of events, write it to a file, or prove one of them")
+        .about("Look at the log of events, take it into files and out, or prove one")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(tail)

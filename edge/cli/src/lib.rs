@@ -2,7 +2,7 @@
 //!
 //! `finnest call <domain> <operation>` has a subcommand for every operation and a flag for every
 //! field of its input; the help is the doc comments of the domains. What runs on this machine
-//! (`serve`, `migrate`, `verify --local`, `events export`, `events check-proof`) is parsed here and
+//! (`serve`, `migrate`, `verify --local`, `events export` and its kin) is parsed here and
 //! done by the server crate; everything else asks a running platform over HTTP, so a command line
 //! has no rights that REST has not.
 //!
@@ -52,5 +52,5 @@ pub use options::{
 pub use request::{Remote, Request, Task, parse};
 pub use run::run;
 pub use screen::Screen;
-pub use transfer::ExportOptions;
+pub use transfer::{MonthOrFile, Transfer, TransferTask};
 pub use verdict::{Pace, tell_verdict};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+use platform::store::archive::RETENTION_MONTHS;
 
 use crate::audit::CheckpointOptions;
 
@@ -148,6 +149,20 @@ pub struct ServeOptions {
         default_value = "nats://127.0.0.1:4222"
     )]
     pub nats_url: Secret,
+    /// Where to write months of events that are old enough, before they leave the database; they
+    /// stay in it unless told
+    #[arg(long, value_name = "DIRECTORY", env = "FINNEST_ARCHIVE_DIR", hide_env_values = true)]
+    pub archive_dir: Option<PathBuf>,
+    /// How many months of events are kept in the database; seven years unless told
+    #[arg(
+        long,
+        value_name = "N",
+        env = "FINNEST_RETENTION_MONTHS",
+        hide_env_values = true,
+        default_value_t = RETENTION_MONTHS
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1200))]
+    pub retention_months: u32,
     /// What to log, for example `info` or `warn,platform=debug`
     #[arg(
         long,

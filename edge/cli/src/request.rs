@@ -13,7 +13,7 @@ use crate::command::command;
 use crate::field;
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::{Call, Route};
-use crate::transfer::{self, ExportOptions};
+use crate::transfer::{self, Transfer};
 
 /// What the arguments ask for.
 #[derive(Debug, Clone)]
@@ -26,8 +26,8 @@ pub enum Request {
     Migrate(DatabaseOptions),
     /// Walk the chain in the database itself, with the platform down or up.
     Verify(VerifyOptions),
-    /// Write the log to a file.
-    Export(ExportOptions),
+    /// Take the log into a file, or out of one.
+    Transfer(Transfer),
     /// Check a proof, with nothing but its file.
     CheckProof(ProofOptions),
     /// Ask a running platform.

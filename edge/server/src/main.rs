@@ -42,7 +42,7 @@ fn run() -> Result<ExitCode> {
         Request::Migrate(options) => runtime.block_on(migrate(&Source::from(options), &catalog)),
         Request::Verify(options) => runtime.block_on(server::audit::verify(&options)),
         Request::CheckProof(options) => server::audit::check_proof(&options),
-        Request::Export(options) => runtime.block_on(server::transfer::export(&options)),
+        Request::Transfer(transfer) => runtime.block_on(server::transfer::run(&transfer)),
         Request::Remote(remote) => {
             let mut screen = Screen::standard(&remote.style);
             Ok(runtime.block_on(cli::run(&remote, &Clock::system(), &mut screen)).into())

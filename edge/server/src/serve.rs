@@ -40,6 +40,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         connections_max: settings.connections_max,
         wakes: settings.wakes,
         relay: settings.nats.as_ref().map(|url| relay_to(url.expose())),
+        shelf: settings.shelf.clone(),
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
             let mut children = edge(system, &bound);

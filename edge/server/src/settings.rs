@@ -9,6 +9,7 @@ use cli::{BusKind, CheckpointOptions, DatabaseOptions, Secret, ServeOptions};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
+use platform::store::archive::Shelf;
 use platform::{Catalog, Database, Wakes};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub wakes: Wakes,
     /// The NATS server that events are passed on to, if there is one.
     pub nats: Option<Secret>,
+    /// Where months of events go that are older than anybody must keep; they stay unless told.
+    pub shelf: Option<Shelf>,
     /// What to log.
     pub log: String,
     /// How the chains of the log are signed.
@@ -53,7 +56,15 @@ const SUPERVISION_TOML: &str = "supervision.toml";
 
 impl From<ServeOptions> for Settings {
     fn from(options: ServeOptions) -> Self {
+        let retention_months = options.retention_months;
+        let directory = options.archive_dir.filter(|path| !path.as_os_str().is_empty());
+        let shelf = directory.map(|directory| Shelf {
+            // A relative one must not move with the process.
+            directory: std::path::absolute(&directory).unwrap_or(directory),
+            retention_months,
+        });
         Self {
+            shelf,
             listen: options.listen,
             demo: options.demo,
             supervision: options.config,

@@ -7,58 +7,143 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use cli::ExportOptions;
+use cli::{MonthOrFile, Transfer, TransferTask};
+use platform::Position;
 use platform::otp::Clock;
+use platform::store::Log;
+use platform::store::archive::{self, Archived, Step};
 use platform::store::export::{self, Exported, Selection};
-use platform::{Position, store};
+use platform::store::import::{self, Reactions};
 
 use crate::settings::Source;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes the log to a file, or to standard output.
+/// Does what was asked.
 ///
 /// # Errors
-/// When the file exists already, cannot be written, or the log cannot be read.
-pub async fn export(options: &ExportOptions) -> Result<ExitCode> {
-    let selection = Selection {
-        org_id: options.org_id.as_deref().map(str::parse).transpose()?,
-        from: options.from.map(Position),
-        to: options.to.map(Position),
-    };
-    let source = Source::from(options.database.clone());
-    let exported = match &options.out {
-        Some(path) => {
-            let mut draft = Draft::create(path, options.force)?;
-            let exported = write(&source, &selection, &mut draft).await?;
-            draft.keep()?;
-            exported
-        }
-        None => write(&source, &selection, &mut io::stdout()).await?,
-    };
-    tell(&sentence(&exported));
+/// A sentence that says what is wrong with the file, or why the log refuses.
+pub async fn run(transfer: &Transfer) -> Result<ExitCode> {
+    if let TransferTask::Export { out: Some(path), force: false, .. } = &transfer.task
+        && path.exists()
+    {
+        bail!("{} exists already; --force replaces it", path.display());
+    }
+    let reached = Source::from(transfer.database.clone()).reach().await?;
+    let log = Log::new(reached.pool(), Clock::system());
+    let mut meter = Meter::new();
+    let done = perform(&transfer.task, &log, &mut meter).await;
+    meter.clear();
+    log.pool().close().await;
+    reached.leave().await;
+    for line in done? {
+        tell(&line);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn write(
-    source: &Source,
+/// Answers what to say of it.
+async fn perform(task: &TransferTask, log: &Log, meter: &mut Meter) -> Result<Vec<String>> {
+    match task {
+        TransferTask::Export { org_id, from, to, out, .. } => {
+            let selection = Selection {
+                org_id: org_id.as_deref().map(str::parse).transpose()?,
+                from: from.map(Position),
+                to: to.map(Position),
+            };
+            export(log, &selection, out.as_deref(), meter).await
+        }
+        TransferTask::Import { file, runs_reactions } => {
+            let reactions = if *runs_reactions { Reactions::Run } else { Reactions::Skip };
+            import(log, file, reactions, meter).await
+        }
+        TransferTask::Archive { month, directory, retention_months } => {
+            let directory = std::path::absolute(directory)?;
+            let told = |step| meter.tell(|| moved(step));
+            let archived =
+                archive::archive(log, &directory, *month, *retention_months, told).await?;
+            let Archived { month, file, sha256, event_count } = archived;
+            let file = file.display();
+            Ok(vec![format!("{event_count} events of {month} are in {file} now; sha256 {sha256}")])
+        }
+        TransferTask::Attach { what } => {
+            let (month, file) = match what {
+                MonthOrFile::Month(month) => (*month, None),
+                MonthOrFile::File(file) => (archive::month_of(file)?, Some(file.as_path())),
+            };
+            let told = |step| meter.tell(|| moved(step));
+            let attached = archive::attach(log, month, file, told).await?;
+            Ok(vec![format!("{} events of {month} are at hand again", attached.event_count)])
+        }
+    }
+}
+
+fn moved(step: Step) -> String {
+    match step {
+        Step::Moved(events) => format!("{events} events"),
+        Step::Written => "written".to_owned(),
+        Step::ReadBack => "read back".to_owned(),
+        Step::Named | Step::Recorded => "recorded".to_owned(),
+    }
+}
+
+async fn export(
+    log: &Log,
     selection: &Selection,
-    out: &mut (dyn Write + Send),
-) -> Result<Exported> {
-    let reached = source.reach().await?;
-    let pool = reached.pool();
-    let mut meter = Meter::new();
-    let exported = export::export(&pool, selection, Clock::system().now(), out, |progress| {
-        let store::export::Progress { events, bytes, position, end } = progress;
+    out: Option<&Path>,
+    meter: &mut Meter,
+) -> Result<Vec<String>> {
+    let told = |progress| {
+        let export::Progress { events, bytes, position, end } = progress;
         let megabytes = bytes / 1_000_000;
         meter.tell(|| format!("{events} events, {megabytes} MB, at {position} of {end}"));
-    })
-    .await;
-    meter.clear();
-    pool.close().await;
-    reached.leave().await;
-    Ok(exported?)
+    };
+    let now = log.clock().now();
+    let exported = match out {
+        Some(path) => {
+            let mut draft = Draft::create(path)?;
+            let exported = export::export(log.pool(), selection, now, &mut draft, told).await?;
+            draft.keep()?;
+            exported
+        }
+        None => export::export(log.pool(), selection, now, &mut io::stdout(), told).await?,
+    };
+    Ok(vec![sentence(&exported)])
+}
+
+async fn import(
+    log: &Log,
+    file: &Path,
+    reactions: Reactions,
+    meter: &mut Meter,
+) -> Result<Vec<String>> {
+    let told = |progress: import::Progress| {
+        let doing = if progress.is_writing { "written" } else { "checked" };
+        meter.tell(|| format!("{} lines {doing}", progress.lines));
+    };
+    let imported = import::import(log, file, reactions, told).await?;
+    let Some((first, last)) = imported.positions else {
+        return Ok(vec![
+            "everything in the file was here already; nothing was imported".to_owned(),
+        ]);
+    };
+    let count: u64 = imported.events.values().sum();
+    let mut said = vec![format!("{count} events imported, at positions {first} to {last}")];
+    for org_id in imported.events.keys() {
+        let is_known: bool =
+            sqlx::query_scalar("select exists (select from platform.organisations where id = $1)")
+                .bind(org_id)
+                .fetch_one(log.pool())
+                .await?;
+        if !is_known {
+            said.push(format!(
+                "organisation {org_id} has its events here now, but is not known itself: its \
+                 name, users and tokens are no events and have to be made"
+            ));
+        }
+    }
+    Ok(said)
 }
 
 fn sentence(exported: &Exported) -> String {
@@ -84,10 +169,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn create(path: &Path, may_replace: bool) -> Result<Self> {
-        if path.exists() && !may_replace {
-            bail!("{} exists already; --force replaces it", path.display());
-        }
+    fn create(path: &Path) -> Result<Self> {
         let mut name = path.file_name().context("the file needs a name")?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);

@@ -177,6 +177,32 @@ fn postmaster(data: &Path) -> String {
     file.lines().next().expect("its first line is its process id").trim().to_owned()
 }
 
+/// The commands that take the log into files and out of them, beside a running platform.
+fn assert_log_goes_into_files(data: &Path) {
+    let directory = data.to_str().expect("the path is UTF-8");
+    let file = data.join("events.jsonl");
+    let out = file.to_str().expect("the path is UTF-8");
+    let export = ["events", "export", "--local", "--data-dir", directory, "--out", out];
+    let (exported, said) = outcome(&mut finnest(&export));
+    assert_eq!(exported.code(), Some(0), "{said}");
+    let lines = std::fs::read_to_string(&file).expect("the export is a file");
+    assert!(lines.trim_end().lines().last().is_some_and(|last| last.contains(r#""end":true"#)));
+    let (refused, said) = outcome(&mut finnest(&export));
+    assert_eq!(refused.code(), Some(1), "{said}");
+    assert!(said.contains("exists already; --force replaces it"), "{said}");
+    let local = ["--local", "--data-dir", directory];
+    let say = |arguments: &[&str]| outcome(&mut finnest(&[arguments, &local].concat()));
+    let (imported, said) = say(&["events", "import", out]);
+    assert_eq!(imported.code(), Some(0), "{said}");
+    assert!(said.contains("everything in the file was here already"), "{said}");
+    let (kept, said) = say(&["events", "archive", "--month", "2019-03", "--dir", directory]);
+    assert_eq!(kept.code(), Some(1), "{said}");
+    assert!(said.contains("there is no partition of 2019-03"), "{said}");
+    let (unknown, said) = say(&["events", "attach", "2019-03"]);
+    assert_eq!(unknown.code(), Some(1), "{said}");
+    assert!(said.contains("2019-03 has not left"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_survives_a_killed_database_a_stop_and_a_start() {
     let data = Data::new();
@@ -218,16 +244,7 @@ async fn what_was_answered_survives_a_killed_database_a_stop_and_a_start() {
     let directory = data.0.to_str().expect("the path is UTF-8");
     let (verified, said) = outcome(&mut finnest(&["verify", "--local", "--data-dir", directory]));
     assert_eq!(verified.code(), Some(0), "{said}");
-    let file = data.0.join("events.jsonl");
-    let out = file.to_str().expect("the path is UTF-8");
-    let export = ["events", "export", "--local", "--data-dir", directory, "--out", out];
-    let (exported, said) = outcome(&mut finnest(&export));
-    assert_eq!(exported.code(), Some(0), "{said}");
-    let lines = std::fs::read_to_string(&file).expect("the export is a file");
-    assert!(lines.trim_end().lines().last().is_some_and(|last| last.contains(r#""end":true"#)));
-    let (refused, said) = outcome(&mut finnest(&export));
-    assert_eq!(refused.code(), Some(1), "{said}");
-    assert!(said.contains("exists already; --force replaces it"), "{said}");
+    assert_log_goes_into_files(&data.0);
     served.signal("-INT");
     assert_eq!(served.ended().code(), Some(0), "Ctrl-C ends it in order");
 }

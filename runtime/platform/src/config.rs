@@ -6,6 +6,7 @@ use kernel::{Position, Timestamp};
 use otp::config::Tuning;
 use otp::{ChildSpec, Clock};
 use sqlx::postgres::PgConnectOptions;
+use store::archive::Shelf;
 use tokio::sync::watch;
 
 use crate::cell::MakeCell;
@@ -75,6 +76,8 @@ pub struct Config {
     pub connections_max: u32,
     /// How live events reach the nodes that share the database.
     pub wakes: Wakes,
+    /// Where months of events go that are older than anybody must keep; without it they stay.
+    pub shelf: Option<Shelf>,
     /// Passes every sealed event on to somewhere else; without it nothing does.
     pub relay: Option<MakeRelay>,
     /// The processes of the edge.

@@ -15,6 +15,7 @@ mod consumers;
 mod enact;
 mod kill;
 mod log;
+mod partitions;
 mod process;
 mod projections;
 mod queues;
@@ -35,6 +36,9 @@ pub use consumers::{
 pub(crate) use enact::enact;
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
 pub use log::{Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain};
+pub use partitions::{
+    ArchiveMonth, AttachMonth, ListPartitions, MonthMoved, PartitionView, Partitions,
+};
 pub use process::{
     GetProcess, MailboxView, ObserveProcess, ProcessActedOn, ProcessEvent, ProcessStatistics,
     ProcessTrace, ProcessView, ResumeProcess, SuspendProcess, TraceProcess,
@@ -111,6 +115,9 @@ pub fn domain() -> Domain {
         .action::<ListCheckpoints>()
         .action::<GetCheckpoint>()
         .action::<ProveEvent>()
+        .action::<ListPartitions>()
+        .action::<ArchiveMonth>()
+        .action::<AttachMonth>()
         .command::<RecordActionRequested>()
         .command::<RecordActionFinished>()
         .emits::<ActionRequested>()

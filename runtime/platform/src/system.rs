@@ -79,6 +79,7 @@ impl System {
         let cells = cell::cells(&catalog, &config.tuning, &app, node, max, config.cells.as_ref())?;
         let tuned = Tuned::new(&catalog, config.tuning, config.page);
         let system = Self::new(app, max, tuned, config.clock, node, Arc::new(catalog), cells);
+        config.shelf.into_iter().for_each(|shelf| system.log().keep_months_on(shelf));
         let edge = (config.edge)(&system);
         let relay = config.relay.map(|make| make(&system));
         let relay = relay.map(|relay| {

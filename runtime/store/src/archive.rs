@@ -20,7 +20,7 @@ use std::time::Duration;
 use kernel::{Digest, Position, Timestamp};
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::chained::BadLine;
+use crate::chained::{BadLine, LineProblem};
 use crate::export::{ExportError, Selection};
 use crate::log::Log;
 use crate::partition::Month;
@@ -32,6 +32,15 @@ pub use months::{MonthInfo, MonthState, list};
 
 /// How many months events are kept at hand, unless told: seven years.
 pub const RETENTION_MONTHS: u32 = 7 * 12;
+
+/// Where old months go, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shelf {
+    /// The directory of their files.
+    pub directory: PathBuf,
+    /// How many months are kept at hand.
+    pub retention_months: u32,
+}
 
 /// One month at a time leaves or comes back: "finnarch" in ASCII.
 const ARCHIVE_LOCK: i64 = 0x6669_6e6e_6172_6368;
@@ -96,7 +105,7 @@ pub enum ArchiveError {
         file: String,
     },
     /// The month is at hand.
-    #[error("{0} is at hand; only what has left can be attached")]
+    #[error("{0} has not left the database, so there is nothing to attach")]
     AtHand(Month),
     /// Some events have no seal.
     #[error("{count} events of {month} have no seal")]
@@ -214,6 +223,41 @@ pub async fn archive(
     let event_count = u64::try_from(found.event_count).unwrap_or_default();
     tracing::info!(%month, event_count, file = %file.display(), "a month of events was archived");
     Ok(Archived { month, file, sha256, event_count })
+}
+
+/// Lets every month that is old enough leave for the shelf, the oldest first, or tells of them if
+/// there is none. A month that cannot leave is told and does not keep the next ones.
+pub(crate) async fn put_away(log: &Log) -> Result<(), sqlx::Error> {
+    let retention_months = log.shelf().map_or(RETENTION_MONTHS, |shelf| shelf.retention_months);
+    let mut reading = transaction::begin_reading(log.pool()).await?;
+    let months = list(&mut reading, log.clock().now(), retention_months).await?;
+    reading.rollback().await?;
+    let old = months.into_iter().filter(|info| info.state == MonthState::Archivable);
+    for MonthInfo { month, .. } in old {
+        let Some(Shelf { directory, .. }) = log.shelf() else {
+            tracing::info!(%month, "a month of events is old enough to be archived");
+            continue;
+        };
+        match archive(log, directory, month, retention_months, |_| {}).await {
+            // Another node is at it, or there is nothing in it.
+            Ok(_) | Err(ArchiveError::Busy | ArchiveError::Empty(_)) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%month, error, "a month of events cannot be archived");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The month whose events are in `file`, as its first line says.
+///
+/// # Errors
+/// When the file cannot be read, or is no archive.
+pub fn month_of(file: &Path) -> Result<Month, ArchiveError> {
+    let lines = file::lines_of(file)?;
+    let month = lines.header().month.as_deref().and_then(|month| month.parse().ok());
+    month.ok_or_else(|| BadLine { line: 1, problem: LineProblem::NoHeader }.into())
 }
 
 /// Keeps all others from moving months, for as long as the transaction lives. Nothing is read in

@@ -1,12 +1,13 @@
 //! The log as the rest of a node sees it: a handle that wakes the sealer and tells the sealed head.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kernel::Position;
 use otp::{Clock, Nudge};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, watch};
 
+use crate::archive::Shelf;
 use crate::consumer::{self, Filter};
 use crate::read::EventName;
 use crate::recent::Recent;
@@ -18,6 +19,7 @@ pub struct Log(Arc<Shared>, PgPool);
 
 struct Shared {
     clock: Clock,
+    shelf: OnceLock<Shelf>,
     nudge: Nudge,
     /// Given beside the other while another node leads.
     committed_here: Nudge,
@@ -37,6 +39,7 @@ impl Log {
     pub fn new(pool: PgPool, clock: Clock) -> Self {
         let shared = Shared {
             clock,
+            shelf: OnceLock::new(),
             nudge: Nudge::new(),
             committed_here: Nudge::new(),
             head: watch::Sender::new(Position::ORIGIN),
@@ -87,6 +90,17 @@ impl Log {
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self.1
+    }
+
+    /// Says where old months go. Without it they stay, and are told.
+    pub fn keep_months_on(&self, place: Shelf) {
+        self.0.shelf.get_or_init(|| place);
+    }
+
+    /// Where old months go, if somewhere.
+    #[must_use]
+    pub fn shelf(&self) -> Option<&Shelf> {
+        self.0.shelf.get()
     }
 
     /// The clock the log records by.

@@ -8,7 +8,9 @@ use chrono::{Datelike, Days, Months, NaiveDate, NaiveTime};
 use kernel::Timestamp;
 use otp::ChildSpec;
 use sqlx::{PgConnection, Row};
+use tokio::runtime::Handle;
 
+use crate::archive;
 use crate::log::Log;
 use crate::transaction;
 
@@ -131,7 +133,8 @@ pub struct Strays {
     pub last_day: NaiveDate,
 }
 
-/// Keeps a year of partitions ahead of the clock and reports what lies outside all of them.
+/// Keeps a year of partitions ahead of the clock, reports what lies outside all of them, and lets
+/// old months leave for the log's [shelf](Log::keep_months_on).
 #[must_use]
 pub fn keeper(log: &Log) -> ChildSpec {
     let log = log.clone();
@@ -165,7 +168,15 @@ async fn keep(log: &Log) -> Result<(), sqlx::Error> {
             "events lie outside every month and cannot be archived by month"
         );
     }
-    reading.rollback().await
+    reading.rollback().await?;
+    aside(log).await
+}
+
+/// Files are written on a thread that may block, so that nobody waits for a disk meanwhile.
+async fn aside(log: &Log) -> Result<(), sqlx::Error> {
+    let (log, runtime) = (log.clone(), Handle::current());
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(archive::put_away(&log)));
+    done.await.map_err(|error| sqlx::Error::Io(error.into()))?
 }
 
 #[cfg(test)]

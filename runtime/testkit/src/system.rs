@@ -92,6 +92,7 @@ fn config_of(
         connections_max: 16,
         wakes: Wakes::Shared,
         relay: None,
+        shelf: None,
         edge,
         cells: None,
         signing: None,

@@ -14,6 +14,7 @@ mod import;
 mod lanes;
 mod migration;
 mod once;
+mod plans;
 mod read;
 mod replay;
 mod sealer;
