@@ -29,7 +29,7 @@ fn canonical_json_is_as_written_down() {
     for vector in items(&vectors["canonical"]) {
         let bytes = canonical_bytes(&vector["value"]).expect("the value has a canonical form");
 
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = bytes.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
         assert_eq!(digits, text(&vector["hex"]), "{}", vector["utf8"]);
     }
     for vector in items(&vectors["refused"]) {
