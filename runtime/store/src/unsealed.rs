@@ -61,6 +61,45 @@ pub(crate) struct Found {
     pub(crate) snapshot: Option<String>,
 }
 
+/// The statement of a look, from the rest of its conditions on.
+macro_rules! look {
+    ($rest:literal) => {
+        concat!(
+            "with look as materialized (
+                 select coalesce($2::text::pg_snapshot, pg_current_snapshot()) as snapshot
+             ), batch as (
+                 select ",
+            event_columns!(),
+            "
+                 from events.domain_events as event
+                 where (
+                         event.tx >= pg_snapshot_xmax($1::text::pg_snapshot)
+                         or event.tx = any (array(
+                             select was.running
+                             from pg_snapshot_xip($1::text::pg_snapshot) as was (running)
+                             where pg_visible_in_snapshot(
+                                 was.running, (select look.snapshot from look))))
+                     )
+                     and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
+                     and not exists (
+                         select from events.duplicates as duplicate
+                         where duplicate.arrival = event.arrival)
+                     and ",
+            $rest,
+            "
+                 limit $4
+             )
+             select batch.arrival, batch.event_id, batch.org_id, batch.domain, batch.event_type,
+                 batch.version, batch.aggregate_id, batch.payload, batch.metadata,
+                 batch.inserted_at,
+                 case when row_number() over () = 1 then (select look.snapshot::text from look) end
+                     as snapshot
+             from batch
+             order by batch.arrival"
+        )
+    };
+}
+
 /// Up to `limit` events beyond `horizon`, in order of arrival.
 ///
 /// Only digests are kept: rows are hashed as they stream in, so a batch of large payloads needs no
@@ -72,37 +111,13 @@ pub(crate) async fn find(
 ) -> Result<Found, sqlx::Error> {
     let target = horizon.target.as_ref();
     let sealed = horizon.sealed.as_deref().unwrap_or(Horizon::NOTHING);
-    let rows = sqlx::query(concat!(
-        "with look as materialized (
-             select coalesce($2::text::pg_snapshot, pg_current_snapshot()) as snapshot
-         ), batch as (
-             select ",
-        event_columns!(),
-        "
-             from events.domain_events as event
-             where (
-                     event.tx >= pg_snapshot_xmax($1::text::pg_snapshot)
-                     or event.tx = any (array(
-                         select was.running
-                         from pg_snapshot_xip($1::text::pg_snapshot) as was (running)
-                         where pg_visible_in_snapshot(
-                             was.running, (select look.snapshot from look))))
-                 )
-                 and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
-                 and event.arrival > $3
-                 and not exists (
-                     select from events.duplicates as duplicate
-                     where duplicate.arrival = event.arrival)
-             order by event.arrival
-             limit $4
-         )
-         select batch.arrival, batch.event_id, batch.org_id, batch.domain, batch.event_type,
-             batch.version, batch.aggregate_id, batch.payload, batch.metadata, batch.inserted_at,
-             case when row_number() over () = 1 then (select look.snapshot::text from look) end
-                 as snapshot
-         from batch
-         order by batch.arrival"
-    ))
+    // A new look is ordered by an expression, so that no index gives that order: the events' primary
+    // key would, and Postgres, which cannot know how few are new, would walk through all of it.
+    // What is left of a look lies behind the last arrival sealed of it, where the key is right.
+    let rows = match target {
+        None => sqlx::query(look!("$3::bigint is not null order by event.arrival + 0")),
+        Some(_) => sqlx::query(look!("event.arrival > $3 order by event.arrival")),
+    }
     .bind(sealed)
     .bind(target.map(|target| target.snapshot.as_str()))
     .bind(target.map_or(0, |target| target.last_arrival))
