@@ -107,7 +107,7 @@ impl BusMeters {
                 IntCounterVec::new(
                     Opts::new(
                         "finnest_bus_dropped_total",
-                        "Events that did not fit a subscriber's queue; durable ones read them again.",
+                        "Events that did not fit a queue; durable subscribers read them again.",
                     ),
                     &["class"],
                 ),
