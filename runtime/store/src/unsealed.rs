@@ -111,9 +111,10 @@ pub(crate) async fn find(
 ) -> Result<Found, sqlx::Error> {
     let target = horizon.target.as_ref();
     let sealed = horizon.sealed.as_deref().unwrap_or(Horizon::NOTHING);
-    // A new look is ordered by an expression, so that no index gives that order: the events' primary
-    // key would, and Postgres, which cannot know how few are new, would walk through all of it.
-    // What is left of a look lies behind the last arrival sealed of it, where the key is right.
+    // A new look is ordered by an expression, so that no index gives that order: the events'
+    // primary key would, and Postgres, which cannot know how few are new, would walk through all
+    // of it. What is left of a look lies behind the last arrival sealed of it, where the key is
+    // right.
     let rows = match target {
         None => sqlx::query(look!("$3::bigint is not null order by event.arrival + 0")),
         Some(_) => sqlx::query(look!("event.arrival > $3 order by event.arrival")),
