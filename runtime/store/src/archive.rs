@@ -264,11 +264,17 @@ pub fn month_of(file: &Path) -> Result<Month, ArchiveError> {
 /// it: what it read it would hold, and the tables could not be changed.
 async fn alone(log: &Log) -> Result<Transaction<'static, Postgres>, ArchiveError> {
     let mut transaction = transaction::begin(log.pool()).await?;
-    let is_alone: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+    // A moment, since one that was given up may still be on its way back.
+    sqlx::query("set local lock_timeout = '2s'").execute(&mut *transaction).await?;
+    let locked = sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(ARCHIVE_LOCK)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if is_alone { Ok(transaction) } else { Err(ArchiveError::Busy) }
+        .execute(&mut *transaction)
+        .await;
+    match locked {
+        Ok(_) => Ok(transaction),
+        Err(error) if is_busy(&error) => Err(ArchiveError::Busy),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the file, reads it back, and gives it its name.

@@ -61,41 +61,56 @@ pub(crate) struct Found {
     pub(crate) snapshot: Option<String>,
 }
 
-/// The statement of a look, from the rest of its conditions on.
+/// The statement of a look: what is younger than the horizon, and what was running then.
+///
+/// Two questions and not one with `or`: each is a range or a few probes of the index of
+/// transactions, whatever Postgres believes about how few are new. With `or` it believed now and
+/// then that walking through another index was as cheap, and read the whole log.
 macro_rules! look {
-    ($rest:literal) => {
+    ($rest:literal, $order:literal) => {
         concat!(
             "with look as materialized (
                  select coalesce($2::text::pg_snapshot, pg_current_snapshot()) as snapshot
              ), batch as (
-                 select ",
+                 (select ",
             event_columns!(),
             "
                  from events.domain_events as event
-                 where (
-                         event.tx >= pg_snapshot_xmax($1::text::pg_snapshot)
-                         or event.tx = any (array(
-                             select was.running
-                             from pg_snapshot_xip($1::text::pg_snapshot) as was (running)
-                             where pg_visible_in_snapshot(
-                                 was.running, (select look.snapshot from look))))
-                     )
+                 where event.tx >= pg_snapshot_xmax($1::text::pg_snapshot)
                      and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
                      and not exists (
                          select from events.duplicates as duplicate
                          where duplicate.arrival = event.arrival)
                      and ",
             $rest,
+            " order by ",
+            $order,
+            " limit $4)
+                 union all
+                 (select ",
+            event_columns!(),
             "
-                 limit $4
+                 from events.domain_events as event
+                 where event.tx = any (array(
+                         select was.running
+                         from pg_snapshot_xip($1::text::pg_snapshot) as was (running)
+                         where pg_visible_in_snapshot(
+                             was.running, (select look.snapshot from look))))
+                     and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
+                     and not exists (
+                         select from events.duplicates as duplicate
+                         where duplicate.arrival = event.arrival)
+                     and ",
+            $rest,
+            " order by event.arrival + 0 limit $4)
+             ), first_ones as (
+                 select * from batch order by batch.arrival limit $4
              )
-             select batch.arrival, batch.event_id, batch.org_id, batch.domain, batch.event_type,
-                 batch.version, batch.aggregate_id, batch.payload, batch.metadata,
-                 batch.inserted_at,
+             select first_ones.*,
                  case when row_number() over () = 1 then (select look.snapshot::text from look) end
                      as snapshot
-             from batch
-             order by batch.arrival"
+             from first_ones
+             order by first_ones.arrival"
         )
     };
 }
@@ -116,8 +131,8 @@ pub(crate) async fn find(
     // of it. What is left of a look lies behind the last arrival sealed of it, where the key is
     // right.
     let rows = match target {
-        None => sqlx::query(look!("$3::bigint is not null order by event.arrival + 0")),
-        Some(_) => sqlx::query(look!("event.arrival > $3 order by event.arrival")),
+        None => sqlx::query(look!("$3::bigint is not null", "event.arrival + 0")),
+        Some(_) => sqlx::query(look!("event.arrival > $3", "event.arrival")),
     }
     .bind(sealed)
     .bind(target.map(|target| target.snapshot.as_str()))
