@@ -1,6 +1,6 @@
 //! Places: how far somebody outside has got with the log, kept among the cursors.
 //!
-//! A consumer moves its [cursor](crate::cursor) in the commit of its effect. Whoever has its effect
+//! A consumer moves its [cursor] in the commit of its effect. Whoever has its effect
 //! elsewhere, such as a relay, says afterwards how far it has come; what it did after that comes to
 //! it again.
 
