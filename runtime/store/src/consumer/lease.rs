@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kernel::Position;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -60,8 +61,13 @@ impl Shared {
 pub(super) enum Wish {
     /// It is held now, unless it is lost later.
     Granted(Lease),
-    /// Somebody else holds it, for so long unless it is renewed.
-    Refused(Duration),
+    /// Somebody else holds it.
+    Refused {
+        /// For so long, unless it is renewed.
+        remaining: Duration,
+        /// Where the cursor stands, if there is one.
+        position: Option<Position>,
+    },
 }
 
 /// A lane that this process works. Dropping it lets the lease expire.
@@ -85,7 +91,8 @@ pub(super) async fn acquire(log: &Log, name: &Arc<str>) -> Result<Wish, sqlx::Er
              where lease.holder = excluded.holder or lease.expires_at < clock_timestamp(); \
          select holder = '{holder}' as is_mine, \
              greatest(extract(epoch from expires_at - clock_timestamp()) * 1000, 0)::bigint \
-                 as remaining_ms \
+                 as remaining_ms, \
+             (select position from events.cursors where name = {name}) as position \
          from events.leases where name = {name}",
         name = quoted(name),
         holder = log.consumers().holder,
@@ -97,7 +104,11 @@ pub(super) async fn acquire(log: &Log, name: &Arc<str>) -> Result<Wish, sqlx::Er
         return Ok(Wish::Granted(Lease { log: log.clone(), name: name.clone() }));
     }
     let remaining_ms: i64 = row.try_get("remaining_ms")?;
-    Ok(Wish::Refused(Duration::from_millis(u64::try_from(remaining_ms).unwrap_or_default())))
+    let position: Option<i64> = row.try_get("position")?;
+    Ok(Wish::Refused {
+        remaining: Duration::from_millis(u64::try_from(remaining_ms).unwrap_or_default()),
+        position: position.map(Position),
+    })
 }
 
 /// Ends the transactions that others have left open over the lane with this `key`: of a process

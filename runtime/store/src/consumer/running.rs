@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kernel::Position;
 use otp::{ExitReason, Process, RunContext};
 use tokio::time::Instant;
 
@@ -44,7 +45,7 @@ impl Process for Running {
                 Ok(Interrupted::Stopping) => break,
                 Ok(Interrupted::Lost) => continue,
                 Ok(Interrupted::Failed(ConsumerError::Elsewhere)) => {
-                    self.stands(ConsumerState::Standby);
+                    self.stands_by(None);
                     ELSEWHERE_WAIT
                 }
                 Ok(Interrupted::Failed(error)) | Err(error) => {
@@ -88,12 +89,14 @@ impl Running {
     /// Waits until this process works the lane; `None` if the node stops first.
     async fn stand_by(&self, context: &RunContext) -> Result<Option<Lease>, ConsumerError> {
         loop {
-            let remaining =
-                match lease::acquire(&self.working.consumer.log, &self.working.name).await? {
-                    Wish::Granted(lease) => return Ok(Some(lease)),
-                    Wish::Refused(remaining) => remaining,
-                };
-            self.stands(ConsumerState::Standby);
+            let wish = lease::acquire(&self.working.consumer.log, &self.working.name).await?;
+            let remaining = match wish {
+                Wish::Granted(lease) => return Ok(Some(lease)),
+                Wish::Refused { remaining, position } => {
+                    self.stands_by(position);
+                    remaining
+                }
+            };
             tokio::select! {
                 () = context.stopping() => return Ok(None),
                 () = tokio::time::sleep(remaining + STANDBY_MARGIN) => {}
@@ -175,10 +178,13 @@ impl Running {
         });
     }
 
-    fn stands(&self, state: ConsumerState) {
+    /// Another process works the lane and has come to `position`, as far as this one knows.
+    fn stands_by(&self, position: Option<Position>) {
         self.working.status().send_if_modified(|status| {
-            let is_news = status.state != state;
-            status.state = state;
+            let position = position.unwrap_or(status.position);
+            let now = ConsumerStatus { position, state: ConsumerState::Standby, ..status.clone() };
+            let is_news = *status != now;
+            *status = now;
             is_news
         });
     }

@@ -328,6 +328,32 @@ async fn two_consumers_of_one_name_share_one_effect_per_event() {
     elsewhere.stop().await;
 }
 
+/// A stand-by once told the position it had at its start for ever, so a node that worked nothing
+/// looked as if it were behind.
+#[tokio::test]
+async fn a_consumer_that_stands_by_tells_how_far_the_working_one_has_come() {
+    let log = log_with_effects().await;
+    let other = log.another_node().await;
+    let (working, standby) = (willing("shared", &log.log), willing("shared", &other));
+    let (mut works, mut stands) = (working.status(), standby.status());
+    let root = supervise([sealer::child(&log.log), working.child()]).await;
+    within(works.wait_for(|status| status.state == ConsumerState::Live)).await.expect("it works");
+    let elsewhere = supervise([standby.child()]).await;
+    within(stands.wait_for(|status| status.state == ConsumerState::Standby))
+        .await
+        .expect("it finds the lease taken");
+
+    let org_id = OrgId::new();
+    for number in 1..=3 {
+        log.record(&opened(org_id, number)).await;
+    }
+    reaches(&mut stands, 3).await;
+
+    assert_eq!(effects(&log, "shared").await, [1, 2, 3]);
+    root.stop().await;
+    elsewhere.stop().await;
+}
+
 #[tokio::test]
 async fn a_consumer_goes_on_after_postgres_has_cut_its_connections() {
     let log = log_with_effects().await;
