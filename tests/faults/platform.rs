@@ -17,8 +17,8 @@ use crate::random::{self, Random};
 use crate::report::Row;
 use crate::writers::Promises;
 
-/// Writes down every event a reaction is given, at the attempt to enqueue what follows from it:
-/// before Postgres looks whether that job is there already, so a second delivery shows.
+/// Writes down every job that follows from an event, wherever it goes afterwards, so a second one
+/// shows.
 const WITNESS: &str = "
 create function faults.witness() returns trigger language plpgsql security definer as $$
 begin

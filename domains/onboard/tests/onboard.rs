@@ -395,7 +395,12 @@ async fn a_document_that_lost_its_job_is_driven_on_behind_its_last_check_point()
     system.settle().await;
     let before = detail(&recruiter, &document).await?;
     let mut owner = system.owner().await;
-    sqlx::query("delete from jobs.jobs where name = 'run_stage'").execute(&mut owner).await?;
+    sqlx::query(
+        "with queued as (delete from jobs.jobs where name = 'run_stage')
+         delete from jobs.finished where name = 'run_stage'",
+    )
+    .execute(&mut owner)
+    .await?;
     sqlx::query("update onboard.documents set driven_at = driven_at - interval '1 hour'")
         .execute(&mut owner)
         .await?;

@@ -36,7 +36,8 @@ fn outcomes(replayed: &ReactionsReplayed) -> Vec<&str> {
 
 /// How many jobs the subscription has caused.
 async fn total(system: &TestSystem) -> Result<i64> {
-    let count = "select count(*) from jobs.jobs where unique_key like 'recruit.score_candidates:%'";
+    let count =
+        "select count(*) from jobs.every_job where unique_key like 'recruit.score_candidates:%'";
     Ok(sqlx::query_scalar(count).fetch_one(&mut system.owner().await).await?)
 }
 
@@ -45,10 +46,13 @@ async fn a_dry_run_lists_what_is_missing_and_writes_nothing() -> Result<()> {
     let (system, operator) = scored().await?;
     let all = replay(&operator, json!({})).await?;
     let gone = all.items[1].job_id.expect("each reaction has its job");
-    sqlx::query("delete from jobs.jobs where id = $1")
-        .bind(gone.uuid())
-        .execute(&mut system.owner().await)
-        .await?;
+    sqlx::query(
+        "with queued as (delete from jobs.jobs where id = $1)
+         delete from jobs.finished where id = $1",
+    )
+    .bind(gone.uuid())
+    .execute(&mut system.owner().await)
+    .await?;
 
     let replayed = replay(&operator, json!({})).await?;
 
@@ -67,7 +71,8 @@ async fn a_dry_run_lists_what_is_missing_and_writes_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_enqueued_once_and_what_exists_is_not() -> Result<()> {
     let (system, operator) = scored().await?;
-    let delete = "delete from jobs.jobs where org_id = $1";
+    let delete = "with queued as (delete from jobs.jobs where org_id = $1)
+         delete from jobs.finished where org_id = $1";
     sqlx::query(delete).bind(GLOBEX.uuid()).execute(&mut system.owner().await).await?;
     let before = total(&system).await?;
 

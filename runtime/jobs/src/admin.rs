@@ -6,7 +6,7 @@ use kernel::{JobId, Timestamp};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use crate::job::job_columns;
+use crate::job::{all_columns, job_columns};
 use crate::{JobRow, JobState, QueueStats, Queues, database};
 
 /// A page of jobs has at most so many.
@@ -105,7 +105,7 @@ pub async fn list_jobs(
     let jobs: Vec<JobRow> = sqlx::query_as(concat!(
         "select ",
         job_columns!(),
-        " from jobs.jobs as job
+        " from jobs.every_job as job
          where ($1::text is null or job.queue = $1)
            and ($2::text is null or job.state = $2)
            and ($3::uuid is null or job.id < $3)
@@ -136,6 +136,8 @@ pub async fn get_job(queues: &Queues, job_id: JobId) -> Result<JobRow, AdminErro
 /// left. A completed job is not performed again: its effect would happen twice.
 pub async fn retry_job(queues: &Queues, job_id: JobId) -> Result<JobRow, AdminError> {
     let mut transaction = database::begin(queues.pool()).await?;
+    // A finished job comes back into its queue first; whatever then refuses it takes that back.
+    bring_back(&mut transaction, job_id).await?;
     let job = find_job(&mut transaction, job_id, Lock::Update).await?;
     if matches!(job.state, JobState::Executing | JobState::Completed) {
         return Err(AdminError::WrongState { job_id, state: job.state, wish: "retried" });
@@ -157,11 +159,31 @@ pub async fn retry_job(queues: &Queues, job_id: JobId) -> Result<JobRow, AdminEr
     Ok(job)
 }
 
+/// Moves a job that was swept back among those to be done.
+async fn bring_back(connection: &mut PgConnection, job_id: JobId) -> Result<(), sqlx::Error> {
+    sqlx::query(concat!(
+        "with back as (delete from jobs.finished where id = $1 returning *)
+         insert into jobs.jobs (",
+        all_columns!(""),
+        ") select ",
+        all_columns!(""),
+        " from back",
+    ))
+    .bind(job_id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Cancels a job that has not ended. An attempt under way can no longer complete it, and is ended
 /// if it runs on this node.
 pub async fn cancel_job(queues: &Queues, job_id: JobId) -> Result<JobRow, AdminError> {
     let mut transaction = database::begin(queues.pool()).await?;
-    let job = find_job(&mut transaction, job_id, Lock::Update).await?;
+    let job = match find_job(&mut transaction, job_id, Lock::Update).await {
+        // Perhaps it was swept.
+        Err(AdminError::NoSuchJob(_)) => find_job(&mut transaction, job_id, Lock::None).await?,
+        found => found?,
+    };
     if job.state.is_final() {
         return Err(AdminError::WrongState { job_id, state: job.state, wish: "cancelled" });
     }
@@ -218,7 +240,7 @@ async fn find_job(
 ) -> Result<JobRow, AdminError> {
     let statement = match lock {
         Lock::None => {
-            concat!("select ", job_columns!(), " from jobs.jobs as job where job.id = $1")
+            concat!("select ", job_columns!(), " from jobs.every_job as job where job.id = $1")
         }
         Lock::Update => {
             concat!(
@@ -235,9 +257,10 @@ async fn find_job(
 async fn count_jobs(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, JobState, u64)>, sqlx::Error> {
-    let rows = sqlx::query("select queue, state, count(*) from jobs.jobs group by queue, state")
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("select queue, state, count(*) from jobs.every_job group by queue, state")
+            .fetch_all(connection)
+            .await?;
     rows.iter().filter_map(|row| read_count(row).transpose()).collect()
 }
 

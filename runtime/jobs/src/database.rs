@@ -1,18 +1,56 @@
 //! How this crate meets the database: as the runtime's role, and telling an outage from a bug.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction};
+use futures_util::future::BoxFuture;
+use sqlx::{PgPool, Postgres, SqlSafeStr, Transaction};
+use tokio::runtime::Handle;
 
 /// A connection that cannot be had within this time counts as an outage.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Opens a transaction that may reach every queue of every tenant, in one round trip.
+///
+/// # Cancel safety
+/// The transaction is rolled back when the future is dropped, wherever it is.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let opening = pool.begin_with("begin; set local role finnest_runtime");
+    let opening = async {
+        let connection = pool.acquire().await?;
+        let begin = "begin; set local role finnest_runtime".into_sql_str();
+        Opening(Some(Box::pin(Transaction::begin(connection, Some(begin))))).await
+    };
     match tokio::time::timeout(BEGIN_WITHIN, opening).await {
         Ok(transaction) => transaction,
         Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// A transaction that is being opened; to its end, even if nobody waits for it any more: the pool's
+/// own `begin_with`, dropped meanwhile, gives its connection back inside the transaction.
+struct Opening(Option<BoxFuture<'static, Result<Transaction<'static, Postgres>, sqlx::Error>>>);
+
+impl Future for Opening {
+    type Output = Result<Transaction<'static, Postgres>, sqlx::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let opening = self.0.as_mut().expect("nobody asks again for what was given");
+        let opened = opening.as_mut().poll(context);
+        if opened.is_ready() {
+            self.0 = None;
+        }
+        opened
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        // An orphan for the length of one round trip, as the pool's own when it takes a connection
+        // back. Without a runtime there is no pool either.
+        if let (Some(opening), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(opening);
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub async fn count_unsettled(
             or queue.paused_at is null and (
                 job.state = 'available'
                 or job.state in ('scheduled', 'retryable') and job.scheduled_at <= $1
+                    and job.waits_for = 0
             )
          group by job.queue
          order by job.queue",

@@ -9,9 +9,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use kernel::{JobId, Timestamp};
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, Row};
 
-use crate::job::JobError;
+use crate::job::{JobError, all_columns};
 use crate::{Attempt, Failure, JobState, Outcome, Performed, backoff};
 
 /// A job remembers so many errors, the latest. The statements below say `last - 19`.
@@ -124,36 +124,92 @@ pub async fn complete(
     Ok(done.rows_affected() == 1)
 }
 
-/// Records how an attempt ended. `false` means that it no longer owned its job.
+/// How one attempt ended.
+pub(crate) type Ended<'a> = (&'a Attempt, &'a Ending);
+
+/// Records how attempts ended, in one statement; which of them still owned their job, in order.
+///
+/// A finished job leaves the queue at once, unless its end matters to others: then it is marked,
+/// and swept.
 pub(crate) async fn record(
     connection: &mut PgConnection,
-    attempt: &Attempt,
-    ending: &Ending,
+    ended: &[Ended<'_>],
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let error = ending.error().map(|error| job_error(attempt.number, error, now));
-    let state = ending.state();
-    let done = sqlx::query::<Postgres>(
-        "update jobs.jobs
-         set state = $3, scheduled_at = coalesce($4, scheduled_at), excused = excused + $5,
-             errors = case when $6::jsonb is null then errors else
-                 jsonb_path_query_array(errors || $6::jsonb, '$[last - 19 to last]') end,
-             completed_at = case when $3 = 'completed' then $7 end,
-             cancelled_at = case when $3 = 'cancelled' then $7 end,
-             discarded_at = case when $3 = 'discarded' then $7 end,
-             duration_us = greatest(0, extract(epoch from $7 - attempted_at) * 1000000)::bigint
-         where id = $1 and attempt = $2 and state = 'executing'",
-    )
-    .bind(attempt.job_id)
-    .bind(stored(attempt.number))
-    .bind(state.name())
-    .bind(ending.until())
-    .bind(i32::from(ending.is_excused()))
-    .bind(error.map(Json))
+) -> Result<Vec<bool>, sqlx::Error> {
+    let each = || ended.iter();
+    let error = |(attempt, ending): &Ended<'_>| {
+        ending.error().map(|error| Json(job_error(attempt.number, error, now)))
+    };
+    let rows = sqlx::query(concat!(
+        "with ending as materialized (
+             select *, state in ('completed', 'cancelled', 'discarded') as is_final
+             from unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::int[], \
+                 $6::jsonb[]) with ordinality
+                 as ending (id, attempt, state, until, excused, error, number)
+         ),
+         kept as (
+             update jobs.jobs as job
+             set state = ending.state, scheduled_at = coalesce(ending.until, scheduled_at),
+                 excused = job.excused + ending.excused,
+                 errors = case when ending.error is null then errors else
+                     jsonb_path_query_array(errors || ending.error, '$[last - 19 to last]') end,
+                 completed_at = case when ending.state = 'completed' then $7 end,
+                 cancelled_at = case when ending.state = 'cancelled' then $7 end,
+                 discarded_at = case when ending.state = 'discarded' then $7 end,
+                 duration_us = greatest(0, extract(epoch from $7 - attempted_at) * 1000000)::bigint
+             from ending
+             where job.id = ending.id and job.attempt = ending.attempt
+                 and job.state = 'executing' and (job.is_followed or not ending.is_final)
+             returning ending.number
+         ),
+         gone as (
+             delete from jobs.jobs as job using ending
+             where job.id = ending.id and job.attempt = ending.attempt
+                 and job.state = 'executing' and ending.is_final and not job.is_followed
+             returning ",
+        all_columns!("job."),
+        ", ending.number, ending.state as final_state, ending.error
+         ),
+         finished as (
+             insert into jobs.finished (",
+        all_columns!(""),
+        ")
+             select ",
+        all_columns!("gone."),
+        " from (
+                 select id, org_id, queue, name, final_state as state, args, scope, priority, \
+                     attempt, excused, max_attempts, timeout_ms, unique_key, node,
+                     case when error is null then errors else
+                         jsonb_path_query_array(errors || error, '$[last - 19 to last]')
+                         end as errors,
+                     greatest(0, extract(epoch from $7 - attempted_at) * 1000000)::bigint
+                         as duration_us,
+                     inserted_at, scheduled_at, attempted_at,
+                     case when final_state = 'completed' then $7 end as completed_at,
+                     case when final_state = 'cancelled' then $7 end as cancelled_at,
+                     case when final_state = 'discarded' then $7 end as discarded_at,
+                     tags, meta, result, partition_key, chain_key, workflow_id, workflow_step, \
+                     batch_id, waits_for, is_followed
+                 from gone
+             ) as gone
+         )
+         select number from kept union all select number from gone",
+    ))
+    .bind(each().map(|(attempt, _)| attempt.job_id.uuid()).collect::<Vec<_>>())
+    .bind(each().map(|(attempt, _)| stored(attempt.number)).collect::<Vec<_>>())
+    .bind(each().map(|(_, ending)| ending.state().name()).collect::<Vec<_>>())
+    .bind(each().map(|(_, ending)| ending.until()).collect::<Vec<_>>())
+    .bind(each().map(|(_, ending)| i32::from(ending.is_excused())).collect::<Vec<_>>())
+    .bind(each().map(error).collect::<Vec<_>>())
     .bind(now)
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    let mut owned = vec![false; ended.len()];
+    for row in rows {
+        let number: i64 = row.try_get("number")?;
+        owned[usize::try_from(number).unwrap_or(1) - 1] = true;
+    }
+    Ok(owned)
 }
 
 /// The error as it is remembered: no longer than it may be.

@@ -129,9 +129,9 @@ pub(crate) async fn record(
     ending: &Ending,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = database::begin(queues.pool()).await?;
-    let owned = ending::record(&mut transaction, attempt, ending, queues.now()).await?;
+    let owned = ending::record(&mut transaction, &[(attempt, ending)], queues.now()).await?;
     transaction.commit().await?;
-    if owned {
+    if owned == [true] {
         tell(slots, attempt, ending);
     } else {
         slots.counters.add(Count::Superseded, 1);

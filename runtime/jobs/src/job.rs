@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use kernel::{JobId, OrgId, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, Row};
+use uuid::Uuid;
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -102,6 +103,12 @@ pub struct NewJob {
     pub scheduled_at: Option<Timestamp>,
     /// A second job of the same key in the same queue and organisation is not enqueued.
     pub unique_key: Option<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// What its maker notes about it; an object. The performer is given it.
+    pub meta: Value,
+    /// What the limits of the queue count it under.
+    pub partition_key: Option<String>,
 }
 
 impl NewJob {
@@ -124,6 +131,9 @@ impl NewJob {
             priority: 0,
             scheduled_at: None,
             unique_key: None,
+            tags: Vec::new(),
+            meta: Value::Object(Map::new()),
+            partition_key: None,
         }
     }
 }
@@ -175,6 +185,24 @@ pub struct JobRow {
     pub cancelled_at: Option<Timestamp>,
     /// When it was discarded.
     pub discarded_at: Option<Timestamp>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// What its maker notes about it; an object.
+    pub meta: Value,
+    /// What it answered, if that was small.
+    pub result: Option<Value>,
+    /// What the limits of the queue count it under.
+    pub partition_key: Option<String>,
+    /// Jobs of one key are performed one after another.
+    pub chain_key: Option<String>,
+    /// The workflow it is a step of.
+    pub workflow_id: Option<Uuid>,
+    /// Its name within the workflow.
+    pub workflow_step: Option<String>,
+    /// The batch it belongs to.
+    pub batch_id: Option<Uuid>,
+    /// How many other jobs have to end before this one is due.
+    pub waits_for: u32,
 }
 
 impl JobRow {
@@ -202,10 +230,85 @@ macro_rules! job_columns {
         "job.id, job.org_id, job.queue, job.name, job.state, job.args, job.scope, job.priority, \
          job.attempt, job.excused, job.max_attempts, job.timeout_ms, job.unique_key, job.node, \
          job.errors, job.duration_us, job.inserted_at, job.scheduled_at, job.attempted_at, \
-         job.completed_at, job.cancelled_at, job.discarded_at"
+         job.completed_at, job.cancelled_at, job.discarded_at, job.tags, job.meta, job.result, \
+         job.partition_key, job.chain_key, job.workflow_id, job.workflow_step, job.batch_id, \
+         job.waits_for"
     };
 }
 pub(crate) use job_columns;
+
+/// All columns of a job, each after a prefix, to be spliced into a statement that moves it.
+macro_rules! all_columns {
+    ($prefix:literal) => {
+        concat!(
+            $prefix,
+            "id, ",
+            $prefix,
+            "org_id, ",
+            $prefix,
+            "queue, ",
+            $prefix,
+            "name, ",
+            $prefix,
+            "state, ",
+            $prefix,
+            "args, ",
+            $prefix,
+            "scope, ",
+            $prefix,
+            "priority, ",
+            $prefix,
+            "attempt, ",
+            $prefix,
+            "excused, ",
+            $prefix,
+            "max_attempts, ",
+            $prefix,
+            "timeout_ms, ",
+            $prefix,
+            "unique_key, ",
+            $prefix,
+            "node, ",
+            $prefix,
+            "errors, ",
+            $prefix,
+            "duration_us, ",
+            $prefix,
+            "inserted_at, ",
+            $prefix,
+            "scheduled_at, ",
+            $prefix,
+            "attempted_at, ",
+            $prefix,
+            "completed_at, ",
+            $prefix,
+            "cancelled_at, ",
+            $prefix,
+            "discarded_at, ",
+            $prefix,
+            "tags, ",
+            $prefix,
+            "meta, ",
+            $prefix,
+            "result, ",
+            $prefix,
+            "partition_key, ",
+            $prefix,
+            "chain_key, ",
+            $prefix,
+            "workflow_id, ",
+            $prefix,
+            "workflow_step, ",
+            $prefix,
+            "batch_id, ",
+            $prefix,
+            "waits_for, ",
+            $prefix,
+            "is_followed"
+        )
+    };
+}
+pub(crate) use all_columns;
 
 impl FromRow<'_, PgRow> for JobRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
@@ -234,6 +337,15 @@ impl FromRow<'_, PgRow> for JobRow {
             completed_at: row.try_get("completed_at")?,
             cancelled_at: row.try_get("cancelled_at")?,
             discarded_at: row.try_get("discarded_at")?,
+            tags: row.try_get("tags")?,
+            meta: row.try_get("meta")?,
+            result: row.try_get("result")?,
+            partition_key: row.try_get("partition_key")?,
+            chain_key: row.try_get("chain_key")?,
+            workflow_id: row.try_get("workflow_id")?,
+            workflow_step: row.try_get("workflow_step")?,
+            batch_id: row.try_get("batch_id")?,
+            waits_for: count(row, "waits_for")?,
         })
     }
 }

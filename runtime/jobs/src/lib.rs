@@ -9,7 +9,7 @@
 //!
 //! | process | place | from |
 //! |---|---|---|
-//! | stager, lifeline, pruner, cron | `root/jobs` | [`duties`] |
+//! | stager, sweeper, lifeline, pruner, cron | `root/jobs` | [`duties`] |
 //! | queue: attempts, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
@@ -37,13 +37,14 @@ mod queues;
 pub mod schedule;
 mod slots;
 pub mod stager;
+pub mod sweeper;
 
 pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};
 pub use counters::Counts;
 pub use cron::CronEntry;
 pub use ending::{ERRORS_MAX, complete};
 pub use fetch::claim;
-pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, find_duplicate};
+pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, enqueue_all, find_duplicate};
 pub use job::{JobError, JobRow, JobState, NewJob};
 pub use queues::{QueueStats, Queues};
 pub use schedule::Schedule;
@@ -54,4 +55,5 @@ pub mod duties {
     pub use crate::lifeline::child as lifeline;
     pub use crate::pruner::child as pruner;
     pub use crate::stager::child as stager;
+    pub use crate::sweeper::child as sweeper;
 }

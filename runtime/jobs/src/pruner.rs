@@ -51,13 +51,13 @@ async fn delete_jobs(
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "with old as materialized (
-             select id from jobs.jobs
+             select id from jobs.finished
              where state in ('completed', 'cancelled', 'discarded')
                and coalesce(completed_at, cancelled_at, discarded_at) < $1
              limit $2
              for update skip locked
          )
-         delete from jobs.jobs as job using old where job.id = old.id",
+         delete from jobs.finished as job using old where job.id = old.id",
     )
     .bind(ended_before)
     .bind(i64::from(BATCH))

@@ -49,7 +49,7 @@ async fn make_available(connection: &mut PgConnection, now: Timestamp) -> Result
     let done = sqlx::query(
         "with due as materialized (
              select id from jobs.jobs
-             where state in ('scheduled', 'retryable') and scheduled_at <= $1
+             where state in ('scheduled', 'retryable') and waits_for = 0 and scheduled_at <= $1
              order by scheduled_at, id
              limit $2
              for update skip locked

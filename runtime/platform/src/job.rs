@@ -116,16 +116,10 @@ impl JobDraft {
         unique_key: Option<String>,
     ) -> jobs::NewJob {
         jobs::NewJob {
-            job_id: JobId::new(),
-            queue: domain.as_str().to_owned(),
-            name: self.name.to_owned(),
-            args: self.args,
-            scope,
             max_attempts: self.max_attempts,
             timeout: self.timeout,
-            priority: 0,
-            scheduled_at: None,
             unique_key,
+            ..jobs::NewJob::new(domain.as_str(), self.name, self.args, scope)
         }
     }
 }

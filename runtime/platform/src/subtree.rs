@@ -165,6 +165,7 @@ async fn react(
     connection: &mut PgConnection,
     events: &[SealedEvent],
 ) -> Result<(), ConsumeError> {
+    let mut caused = Vec::new();
     for event in events {
         let job = match subscription.consequence(domain, event) {
             Ok(job) => job,
@@ -181,10 +182,9 @@ async fn react(
             }
             Err(error) => return Err(ConsumeError::Refused(error.into())),
         };
-        if let Some(job) = job {
-            jobs::enqueue(connection, &job, system.now()).await.map_err(undigested)?;
-        }
+        caused.extend(job);
     }
+    jobs::enqueue_all(connection, &caused, system.now()).await.map_err(undigested)?;
     Ok(())
 }
 

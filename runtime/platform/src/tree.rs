@@ -98,6 +98,7 @@ impl Parts {
                 "jobs",
                 vec![
                     jobs::duties::stager(queues),
+                    jobs::duties::sweeper(queues),
                     jobs::duties::lifeline(queues),
                     jobs::duties::pruner(queues),
                 ],

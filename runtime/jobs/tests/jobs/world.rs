@@ -94,7 +94,7 @@ impl World {
 
     /// How many jobs are in a state.
     pub(crate) async fn count(&self, state: &str) -> i64 {
-        let statement = "select count(*) from jobs.jobs where state = $1";
+        let statement = "select count(*) from jobs.every_job where state = $1";
         let count = sqlx::query_scalar(statement).bind(state).fetch_one(&self.owner).await;
         count.expect("the database is there")
     }
