@@ -1,11 +1,14 @@
 //! Draining: perform everything that is due now, here and one after another. For tests and tools.
 
+use std::sync::Arc;
+
 use kernel::Timestamp;
 use sqlx::{PgConnection, Row};
 
 use crate::counters::Count;
+use crate::ending::Ended;
 use crate::fetch::claim;
-use crate::{Attempt, Performers, Queues, database, executor, stager};
+use crate::{Attempt, Performers, Queues, database, executor, recorder, stager};
 
 /// A queue whose jobs cause more than this many others is not drained to its end.
 const DRAINED_MAX: usize = 10_000;
@@ -40,6 +43,10 @@ pub async fn drain(
     performers: &Performers,
 ) -> Result<usize, DrainError> {
     let slots = queues.slots(queue);
+    let unrecorded = |error: sqlx::Error| DrainError::Unrecorded {
+        queue: queue.to_owned(),
+        reason: error.to_string(),
+    };
     for drained in 0..DRAINED_MAX {
         stager::stage(queues).await?;
         let under_way = slots.begin_claim();
@@ -50,11 +57,12 @@ pub async fn drain(
         let mut slot = slots.occupy(attempt);
         drop(under_way);
         // A panic is recorded like any other failure of the job, and is no fault of the drain.
-        let _ = executor::execute(queues, performers, &mut slot).await;
-        if !slot.is_settled() {
-            let reason = "its end was not accepted".to_owned();
-            return Err(DrainError::Unrecorded { queue: queue.to_owned(), reason });
+        let (ending, _) = executor::execute(queues, performers, &mut slot).await;
+        if let Some(ending) = ending {
+            let ended = Ended { attempt: slot.attempt().clone(), ending, at: queues.now() };
+            recorder::record(queues, &slots, Arc::new(ended)).await.map_err(unrecorded)?;
         }
+        slot.settle();
     }
     Err(DrainError::Endless { queue: queue.to_owned() })
 }

@@ -4,6 +4,7 @@
 //! number of the attempt together with the state `executing`; a rescue, a cancellation or a newer
 //! attempt takes the job away from all slower ones at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -124,8 +125,13 @@ pub async fn complete(
     Ok(done.rows_affected() == 1)
 }
 
-/// How one attempt ended.
-pub(crate) type Ended<'a> = (&'a Attempt, &'a Ending);
+/// How one attempt ended, and when.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) ending: Ending,
+    pub(crate) at: Timestamp,
+}
 
 /// Records how attempts ended, in one statement; which of them still owned their job, in order.
 ///
@@ -133,19 +139,19 @@ pub(crate) type Ended<'a> = (&'a Attempt, &'a Ending);
 /// and swept.
 pub(crate) async fn record(
     connection: &mut PgConnection,
-    ended: &[Ended<'_>],
-    now: Timestamp,
+    ended: &[Arc<Ended>],
 ) -> Result<Vec<bool>, sqlx::Error> {
     let each = || ended.iter();
-    let error = |(attempt, ending): &Ended<'_>| {
-        ending.error().map(|error| Json(job_error(attempt.number, error, now)))
+    let error = |ended: &Arc<Ended>| {
+        let error = ended.ending.error();
+        error.map(|error| Json(job_error(ended.attempt.number, error, ended.at)))
     };
     let rows = sqlx::query(concat!(
         "with ending as materialized (
              select *, state in ('completed', 'cancelled', 'discarded') as is_final
              from unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::int[], \
-                 $6::jsonb[]) with ordinality
-                 as ending (id, attempt, state, until, excused, error, number)
+                 $6::jsonb[], $7::timestamptz[]) with ordinality
+                 as ending (id, attempt, state, until, excused, error, at, number)
          ),
          kept as (
              update jobs.jobs as job
@@ -153,10 +159,10 @@ pub(crate) async fn record(
                  excused = job.excused + ending.excused,
                  errors = case when ending.error is null then errors else
                      jsonb_path_query_array(errors || ending.error, '$[last - 19 to last]') end,
-                 completed_at = case when ending.state = 'completed' then $7 end,
-                 cancelled_at = case when ending.state = 'cancelled' then $7 end,
-                 discarded_at = case when ending.state = 'discarded' then $7 end,
-                 duration_us = greatest(0, extract(epoch from $7 - attempted_at) * 1000000)::bigint
+                 completed_at = case when ending.state = 'completed' then ending.at end,
+                 cancelled_at = case when ending.state = 'cancelled' then ending.at end,
+                 discarded_at = case when ending.state = 'discarded' then ending.at end,
+                 duration_us = greatest(0, extract(epoch from ending.at - attempted_at) * 1000000)::bigint
              from ending
              where job.id = ending.id and job.attempt = ending.attempt
                  and job.state = 'executing' and (job.is_followed or not ending.is_final)
@@ -168,7 +174,7 @@ pub(crate) async fn record(
                  and job.state = 'executing' and ending.is_final and not job.is_followed
              returning ",
         all_columns!("job."),
-        ", ending.number, ending.state as final_state, ending.error
+        ", ending.number, ending.state as final_state, ending.error, ending.at
          ),
          finished as (
              insert into jobs.finished (",
@@ -182,12 +188,12 @@ pub(crate) async fn record(
                      case when error is null then errors else
                          jsonb_path_query_array(errors || error, '$[last - 19 to last]')
                          end as errors,
-                     greatest(0, extract(epoch from $7 - attempted_at) * 1000000)::bigint
+                     greatest(0, extract(epoch from at - attempted_at) * 1000000)::bigint
                          as duration_us,
                      inserted_at, scheduled_at, attempted_at,
-                     case when final_state = 'completed' then $7 end as completed_at,
-                     case when final_state = 'cancelled' then $7 end as cancelled_at,
-                     case when final_state = 'discarded' then $7 end as discarded_at,
+                     case when final_state = 'completed' then at end as completed_at,
+                     case when final_state = 'cancelled' then at end as cancelled_at,
+                     case when final_state = 'discarded' then at end as discarded_at,
                      tags, meta, result, partition_key, chain_key, workflow_id, workflow_step, \
                      batch_id, waits_for, is_followed
                  from gone
@@ -195,13 +201,13 @@ pub(crate) async fn record(
          )
          select number from kept union all select number from gone",
     ))
-    .bind(each().map(|(attempt, _)| attempt.job_id.uuid()).collect::<Vec<_>>())
-    .bind(each().map(|(attempt, _)| stored(attempt.number)).collect::<Vec<_>>())
-    .bind(each().map(|(_, ending)| ending.state().name()).collect::<Vec<_>>())
-    .bind(each().map(|(_, ending)| ending.until()).collect::<Vec<_>>())
-    .bind(each().map(|(_, ending)| i32::from(ending.is_excused())).collect::<Vec<_>>())
+    .bind(each().map(|ended| ended.attempt.job_id.uuid()).collect::<Vec<_>>())
+    .bind(each().map(|ended| stored(ended.attempt.number)).collect::<Vec<_>>())
+    .bind(each().map(|ended| ended.ending.state().name()).collect::<Vec<_>>())
+    .bind(each().map(|ended| ended.ending.until()).collect::<Vec<_>>())
+    .bind(each().map(|ended| i32::from(ended.ending.is_excused())).collect::<Vec<_>>())
     .bind(each().map(error).collect::<Vec<_>>())
-    .bind(now)
+    .bind(each().map(|ended| ended.at).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     let mut owned = vec![false; ended.len()];

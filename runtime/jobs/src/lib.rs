@@ -10,7 +10,7 @@
 //! | process | place | from |
 //! |---|---|---|
 //! | stager, sweeper, lifeline, pruner, cron | `root/jobs` | [`duties`] |
-//! | queue: attempts, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
+//! | queue: attempts, recorder, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
 //!
@@ -34,6 +34,7 @@ pub mod lifeline;
 pub mod producer;
 pub mod pruner;
 mod queues;
+mod recorder;
 pub mod schedule;
 mod slots;
 pub mod stager;

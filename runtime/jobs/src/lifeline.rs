@@ -58,7 +58,7 @@ pub async fn rescue(queues: &Queues) -> Result<u64, sqlx::Error> {
         let mut running = Vec::new();
         let mut claiming = Vec::new();
         for slots in queues.every_slots() {
-            match slots.running_if_known() {
+            match slots.held_if_known() {
                 Some(attempts) => running.extend(attempts),
                 None => claiming.push(slots.queue.clone()),
             }

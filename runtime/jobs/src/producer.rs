@@ -3,7 +3,8 @@
 //! It claims no more than it has places for, is woken by a nudge (an enqueue, an attempt that
 //! ended, the stager) and looks by itself on a slow clock. It performs nothing: each attempt is a
 //! process of its own under the supervisor `attempts` beside it. So attempts outlive a producer
-//! that is killed, and the next producer finds them by the slots they hold.
+//! that is killed, and the next producer finds them by the slots they hold. Nor does it write down
+//! how they ended: that is the recorder's, and goes on while the producer claims.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,16 @@ use otp::{
     Shutdown, Strategy, SupervisorSpec,
 };
 use sqlx::PgConnection;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::counters::Count;
-use crate::ending::{self, Ending, stored};
-use crate::executor;
+use crate::ending::stored;
 use crate::fetch::claim;
-use crate::slots::{AttemptKey, Lost, Slots, child_id};
-use crate::{Failure, Performers, Queues, backoff, database};
+use crate::slots::{AttemptKey, Slots, child_id};
+use crate::{Performers, Queues, backoff, database, executor, recorder};
 
-/// After its patience a stopping producer has so long to return what it holds.
-const RETURN_WITHIN: Duration = Duration::from_secs(2);
+/// After its patience a stopping producer has so long to end what still runs.
+const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// How a queue is performed on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,8 @@ impl QueueOptions {
     }
 }
 
-/// The subtree `queue` of a domain: the supervisor of its running attempts, and its producer.
+/// The subtree `queue` of a domain: the supervisor of its running attempts, its recorder and its
+/// producer.
 #[must_use]
 pub fn subtree(queues: &Queues, queue: &str, limit: u32, performers: Performers) -> ChildSpec {
     subtree_with(queues, queue, QueueOptions::new(limit), performers)
@@ -68,6 +69,7 @@ pub fn subtree_with(
 ) -> ChildSpec {
     let slots = queues.slots(queue);
     slots.set_limit(options.limit);
+    let recorder = recorder::child(queues, &slots);
     let queues = queues.clone();
     let make = move || Producer {
         queues: queues.clone(),
@@ -76,11 +78,13 @@ pub fn subtree_with(
         options,
         must_adopt: true,
     };
-    // The producer comes last, so that it is stopped first, while its attempts still run.
+    // The producer comes last, so that it is stopped first, while its attempts still run; and the
+    // recorder outlives it, to write down how they end.
     let attempts = DynamicSupervisor::child("attempts", None);
     let producer = ChildSpec::process("producer", make)
-        .shutdown(Shutdown::Timeout(options.patience + RETURN_WITHIN));
-    let spec = SupervisorSpec::new(Strategy::OneForOne).child(attempts).child(producer);
+        .shutdown(Shutdown::Timeout(options.patience + END_WITHIN * 2));
+    let spec =
+        SupervisorSpec::new(Strategy::OneForOne).child(attempts).child(recorder).child(producer);
     ChildSpec::supervisor("queue", spec)
 }
 
@@ -115,6 +119,7 @@ impl Fault {
 
 impl Process for Producer {
     async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        self.slots.let_go(false);
         let mut faults = 0;
         while !context.is_stopping() {
             let pause = match self.round(context).await {
@@ -148,9 +153,8 @@ impl Producer {
         }
     }
 
-    /// One look at the queue: record what was lost, end what is unwanted, fill the free places.
+    /// One look at the queue: end what is unwanted, fill the free places.
     async fn round(&mut self, context: &RunContext) -> Result<(), Fault> {
-        self.record_lost(Loss::Counts).await?;
         for key in self.slots.take_unwanted() {
             Self::end(context, key);
         }
@@ -158,30 +162,12 @@ impl Producer {
             self.adopt().await?;
             self.must_adopt = false;
         }
-        let demand = self.slots.demand();
-        if demand == 0 {
+        if self.slots.demand() == 0 {
             return Ok(());
         }
         self.must_adopt = true;
-        self.fill(context, demand).await?;
+        self.fill(context).await?;
         self.must_adopt = false;
-        Ok(())
-    }
-
-    /// Records the ends of attempts that could not do it themselves.
-    async fn record_lost(&self, loss: Loss) -> Result<(), sqlx::Error> {
-        for Lost { attempt, has_begun } in self.slots.lost() {
-            let ending = if has_begun && loss == Loss::Counts {
-                let killed = Failure::Retry("killed: the attempt ended without a word".to_owned());
-                ending::decide(&attempt, Err(killed), self.queues.now())
-            } else {
-                Some(Ending::Released)
-            };
-            if let Some(ending) = ending {
-                executor::record(&self.queues, &self.slots, &attempt, &ending).await?;
-            }
-            self.slots.forget(&attempt);
-        }
         Ok(())
     }
 
@@ -198,10 +184,12 @@ impl Producer {
     }
 
     /// Claims jobs for the free places and starts their attempts.
-    async fn fill(&self, context: &RunContext, demand: u32) -> Result<(), Fault> {
+    async fn fill(&self, context: &RunContext) -> Result<(), Fault> {
         let (queue, node) = (&self.slots.queue, self.queues.node_id());
         let under_way = self.slots.begin_claim();
         let mut transaction = database::begin(self.queues.pool()).await?;
+        // Places that became free while the transaction was opened are filled, too.
+        let demand = self.slots.demand();
         let claimed = claim(&mut transaction, queue, demand, node, self.queues.now()).await?;
         transaction.commit().await?;
         self.slots.counters.add(Count::Claimed, claimed.len() as u64);
@@ -228,22 +216,16 @@ impl Producer {
         let _ = context.tree().kill(&path);
     }
 
-    /// Stops: waits for running attempts, ends those that outlast its patience, returns their jobs.
+    /// Stops: waits for running attempts, and ends those that outlast its patience. Their jobs are
+    /// returned by the recorder.
     async fn finish(&self, context: &RunContext) {
         let deadline = Instant::now() + self.options.patience;
         self.quiet_by(deadline).await;
+        self.slots.let_go(true);
         for key in self.slots.running_keys() {
             Self::end(context, key);
         }
-        self.quiet_by(Instant::now() + RETURN_WITHIN / 4).await;
-        let returning = self.record_lost(Loss::Excused);
-        match timeout(RETURN_WITHIN / 2, returning).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(queue = self.slots.queue, %error, "jobs are left to the lifeline");
-            }
-            Err(_) => tracing::warn!(queue = self.slots.queue, "jobs are left to the lifeline"),
-        }
+        self.quiet_by(Instant::now() + END_WITHIN).await;
     }
 
     /// Waits until no attempt runs, but no longer than the deadline.
@@ -256,13 +238,6 @@ impl Producer {
         // Whether it became quiet is seen from the slots.
         let _ = tokio::time::timeout_at(deadline, quiet).await;
     }
-}
-
-/// Whether an attempt that was lost counts against its job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    Counts,
-    Excused,
 }
 
 fn attempts_path(context: &RunContext) -> String {

@@ -1,27 +1,38 @@
-//! The places of a queue on this node: which attempts run, and which ended without a word.
+//! The places of a queue on this node: which attempts run, and which ended and how.
 //!
-//! Producer and attempts share this value across their restarts. An attempt holds a [`Slot`] for as
-//! long as it exists; however it ends, the slot is dropped, and one that was not settled is *lost*:
-//! a kill or a fault outside the job, which the producer then records.
+//! Producer, attempts and recorder share this value across their restarts. An attempt holds a
+//! [`Slot`] while it runs, and leaves how it ended in the book, where the recorder finds it; its
+//! place is free from then on. A slot that is dropped without that is *lost*: a kill or a fault
+//! outside the job, which is an end like any other.
+//!
+//! **Invariant:** what this node has claimed is in the book, as running, ended or lost, until its
+//! end is recorded. So nobody takes it for gone meanwhile, whichever of the processes dies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kernel::JobId;
+use kernel::{JobId, Timestamp};
 use otp::Nudge;
 
-use crate::Attempt;
 use crate::counters::Counters;
+use crate::ending::{self, Ended, Ending};
+use crate::{Attempt, Failure};
 
 /// An attempt, as it is told apart from earlier ones of its job.
 pub(crate) type AttemptKey = (JobId, u32);
+
+/// While so many ends wait to be recorded, no more jobs are claimed.
+const UNRECORDED_MAX: u32 = 500;
 
 /// What the processes of one queue share on this node.
 #[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) queue: String,
+    /// Wakes the producer.
     pub(crate) nudge: Nudge,
+    /// Wakes the recorder.
+    pub(crate) ends: Nudge,
     pub(crate) counters: Counters,
     limit: AtomicU32,
     book: Mutex<Book>,
@@ -30,17 +41,28 @@ pub(crate) struct Slots {
 #[derive(Debug, Default)]
 struct Book {
     running: HashMap<AttemptKey, Arc<Attempt>>,
+    /// Oldest first.
+    ended: VecDeque<Arc<Ended>>,
     lost: Vec<Lost>,
     unwanted: HashSet<JobId>,
     claims_under_way: u32,
+    is_letting_go: bool,
 }
 
 /// An attempt that ended without a word.
-#[derive(Debug, Clone)]
-pub(crate) struct Lost {
-    pub(crate) attempt: Arc<Attempt>,
-    /// Whether it had begun to perform its job.
-    pub(crate) has_begun: bool,
+#[derive(Debug)]
+struct Lost {
+    attempt: Arc<Attempt>,
+    /// Whether that counts against its job.
+    counts: bool,
+}
+
+impl Lost {
+    fn ended(self, at: Timestamp) -> Ended {
+        let killed = Failure::Retry("killed: the attempt ended without a word".to_owned());
+        let decided = self.counts.then(|| ending::decide(&self.attempt, Err(killed), at)).flatten();
+        Ended { attempt: self.attempt, ending: decided.unwrap_or(Ending::Released), at }
+    }
 }
 
 impl Slots {
@@ -48,6 +70,7 @@ impl Slots {
         Self {
             queue: queue.to_owned(),
             nudge: Nudge::new(),
+            ends: Nudge::new(),
             counters: Counters::default(),
             limit: AtomicU32::new(0),
             book: Mutex::default(),
@@ -68,14 +91,15 @@ impl Slots {
 
     /// How many more attempts may run.
     pub(crate) fn demand(&self) -> u32 {
-        self.limit().saturating_sub(self.running_count())
+        let book = self.book();
+        let count = |length| u32::try_from(length).unwrap_or(u32::MAX);
+        let free = self.limit().saturating_sub(count(book.running.len()));
+        free.min(UNRECORDED_MAX.saturating_sub(count(book.ended.len() + book.lost.len())))
     }
 
     /// Everything that runs, or has ended without its end being recorded yet.
     pub(crate) fn held(&self) -> Vec<AttemptKey> {
-        let book = self.book();
-        let lost = book.lost.iter().map(|lost| key(&lost.attempt));
-        book.running.keys().copied().chain(lost).collect()
+        self.book().held()
     }
 
     /// Everything that runs.
@@ -90,27 +114,48 @@ impl Slots {
         Claim(self.clone())
     }
 
-    /// Everything that runs; `None` while a claim is under way, when that cannot be told.
-    pub(crate) fn running_if_known(&self) -> Option<Vec<AttemptKey>> {
+    /// Everything that is held; `None` while a claim is under way, when that cannot be told.
+    pub(crate) fn held_if_known(&self) -> Option<Vec<AttemptKey>> {
         let book = self.book();
-        (book.claims_under_way == 0).then(|| book.running.keys().copied().collect())
+        (book.claims_under_way == 0).then(|| book.held())
     }
 
-    /// Enters an attempt into the book. It stays there until the slot is dropped.
+    /// Enters an attempt into the book. It stays there until its end is recorded.
     pub(crate) fn occupy(self: &Arc<Self>, attempt: Attempt) -> Slot {
         let attempt = Arc::new(attempt);
         self.book().running.insert(key(&attempt), attempt.clone());
-        Slot { slots: self.clone(), attempt, has_begun: false, is_settled: false }
+        Slot { slots: self.clone(), attempt, has_begun: false, has_left: false }
     }
 
-    /// The attempts lost so far, each until it is forgotten.
-    pub(crate) fn lost(&self) -> Vec<Lost> {
-        self.book().lost.clone()
+    /// Whether attempts that are lost from now on are excused, because the queue lets go of them.
+    pub(crate) fn let_go(&self, is_letting_go: bool) {
+        self.book().is_letting_go = is_letting_go;
     }
 
-    /// The end of a lost attempt is recorded.
-    pub(crate) fn forget(&self, attempt: &Attempt) {
-        self.book().lost.retain(|lost| key(&lost.attempt) != key(attempt));
+    /// Up to `count` attempts whose end is to be recorded, oldest first; each until it is forgotten.
+    /// What was lost has ended at `now`.
+    pub(crate) fn ended(&self, count: usize, now: Timestamp) -> Vec<Arc<Ended>> {
+        let mut book = self.book();
+        let lost = std::mem::take(&mut book.lost);
+        book.ended.extend(lost.into_iter().map(|lost| Arc::new(lost.ended(now))));
+        book.ended.iter().take(count).cloned().collect()
+    }
+
+    /// Whether any end is to be recorded.
+    pub(crate) fn has_ended(&self) -> bool {
+        let book = self.book();
+        !(book.ended.is_empty() && book.lost.is_empty())
+    }
+
+    /// The oldest `count` ends are recorded.
+    pub(crate) fn forget_ended(&self, count: usize) {
+        let mut book = self.book();
+        let was_full = book.ended.len() >= UNRECORDED_MAX as usize;
+        book.ended.drain(..count);
+        drop(book);
+        if was_full {
+            self.nudge.nudge();
+        }
     }
 
     /// Asks for the end of a job's attempts on this node, if there are any.
@@ -134,6 +179,14 @@ impl Slots {
     /// The book is consistent between any two statements, so a panic elsewhere does not spoil it.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn held(&self) -> Vec<AttemptKey> {
+        let ended = self.ended.iter().map(|ended| &ended.attempt);
+        let over = ended.chain(self.lost.iter().map(|lost| &lost.attempt));
+        self.running.keys().copied().chain(over.map(|attempt| key(attempt))).collect()
     }
 }
 
@@ -162,11 +215,11 @@ pub(crate) struct Slot {
     slots: Arc<Slots>,
     attempt: Arc<Attempt>,
     has_begun: bool,
-    is_settled: bool,
+    has_left: bool,
 }
 
 impl Slot {
-    pub(crate) fn attempt(&self) -> &Attempt {
+    pub(crate) fn attempt(&self) -> &Arc<Attempt> {
         &self.attempt
     }
 
@@ -183,26 +236,40 @@ impl Slot {
         self.has_begun = true;
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_settled
+    /// Its end is recorded.
+    pub(crate) fn settle(mut self) {
+        self.leave(|_| ());
     }
 
-    /// Its end is recorded.
-    pub(crate) fn settle(&mut self) {
-        self.is_settled = true;
+    /// Its end is to be recorded.
+    pub(crate) fn conclude(mut self, ending: Ending, at: Timestamp) {
+        let ended = Arc::new(Ended { attempt: self.attempt.clone(), ending, at });
+        self.leave(|book| book.ended.push_back(ended));
+        self.slots.ends.nudge();
+    }
+
+    /// Frees the place, and notes what is left of the attempt in the same moment.
+    fn leave(&mut self, note: impl FnOnce(&mut Book)) {
+        let mut book = self.slots.book();
+        book.running.remove(&key(&self.attempt));
+        note(&mut book);
+        drop(book);
+        self.has_left = true;
+        self.slots.nudge.nudge();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut book = self.slots.book();
-        book.running.remove(&key(&self.attempt));
-        if !self.is_settled {
-            let has_begun = self.has_begun;
-            book.lost.push(Lost { attempt: self.attempt.clone(), has_begun });
+        if self.has_left {
+            return;
         }
-        drop(book);
-        self.slots.nudge.nudge();
+        let (attempt, has_begun) = (self.attempt.clone(), self.has_begun);
+        self.leave(|book| {
+            let counts = has_begun && !book.is_letting_go;
+            book.lost.push(Lost { attempt, counts });
+        });
+        self.slots.ends.nudge();
     }
 }
 
@@ -239,29 +306,67 @@ mod tests {
 
         let claim = slots.begin_claim();
         let slot = slots.occupy(attempt());
-        let during = slots.running_if_known();
+        let during = slots.held_if_known();
         drop(claim);
 
         assert_eq!(during, None);
-        assert_eq!(slots.running_if_known(), Some(vec![slot.key()]));
+        assert_eq!(slots.held_if_known(), Some(vec![slot.key()]));
     }
 
     #[test]
-    fn a_slot_that_is_dropped_unsettled_is_lost_until_it_is_forgotten() {
+    fn what_has_ended_frees_its_place_and_is_held_until_it_is_recorded() {
         let slots = Arc::new(Slots::new("recruit"));
-        let mut settled = slots.occupy(attempt());
-        let unsettled = slots.occupy(attempt());
-        let key = unsettled.key();
-
+        slots.set_limit(1);
+        let settled = slots.occupy(attempt());
         settled.settle();
-        drop(settled);
-        drop(unsettled);
+        let concluded = slots.occupy(attempt());
+        let key = concluded.key();
 
-        assert_eq!(slots.running_count(), 0);
-        assert_eq!(slots.held(), [key]);
-        let lost = slots.lost();
-        slots.forget(&lost[0].attempt);
+        concluded.conclude(Ending::Completed, DateTime::UNIX_EPOCH);
+
+        assert_eq!((slots.running_count(), slots.demand()), (0, 1));
+        assert_eq!(slots.held_if_known(), Some(vec![key]));
+        assert_eq!(slots.ended(9, DateTime::UNIX_EPOCH).len(), 1);
+        slots.forget_ended(1);
         assert_eq!(slots.held(), []);
+    }
+
+    #[test]
+    fn a_slot_that_is_dropped_is_lost_and_counts_if_it_had_begun() {
+        let slots = Arc::new(Slots::new("recruit"));
+        let mut begun = slots.occupy(attempt());
+        begun.begin();
+        let not_begun = slots.occupy(attempt());
+        let mut let_go = slots.occupy(attempt());
+        let_go.begin();
+
+        drop(begun);
+        drop(not_begun);
+        slots.let_go(true);
+        drop(let_go);
+
+        let ended = slots.ended(9, DateTime::UNIX_EPOCH);
+        let is_failure = |ended: &Arc<Ended>| matches!(ended.ending, Ending::Retryable { .. });
+        assert_eq!(ended.iter().map(is_failure).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(slots.held().len(), 3);
+    }
+
+    #[test]
+    fn no_more_is_asked_for_while_too_many_ends_wait_to_be_recorded() {
+        let slots = Arc::new(Slots::new("recruit"));
+        slots.set_limit(UNRECORDED_MAX + 50);
+
+        for _ in 0..UNRECORDED_MAX - 10 {
+            slots.occupy(attempt()).conclude(Ending::Completed, DateTime::UNIX_EPOCH);
+        }
+        let nearly = slots.demand();
+        for _ in 0..30 {
+            slots.occupy(attempt()).conclude(Ending::Completed, DateTime::UNIX_EPOCH);
+        }
+        let full = slots.demand();
+        slots.forget_ended(500);
+
+        assert_eq!((nearly, full, slots.demand()), (10, 0, 480));
     }
 
     #[test]

@@ -8,4 +8,5 @@ mod duties;
 mod faults;
 mod life;
 mod operators;
+mod recorder;
 mod world;
