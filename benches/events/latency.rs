@@ -11,10 +11,13 @@ use crate::writers;
 
 /// Commands a second.
 const RATE: u64 = 1_000;
+/// So long connections are opened and statements prepared before a latency counts, in seconds.
+const WARM_UP_S: u64 = 2;
 
 /// The latencies of one run, sorted, over `span` of commands at a fixed rate.
 pub(crate) async fn paced(node: &Node, span: Duration) -> Vec<Duration> {
-    let count = RATE * span.as_secs();
+    let warm_up = RATE * WARM_UP_S;
+    let count = warm_up + RATE * span.as_secs();
     let starts = Arc::new(Mutex::new(vec![None; count as usize]));
     let head = node.log.head();
     let from = *head.borrow();
@@ -27,6 +30,7 @@ pub(crate) async fn paced(node: &Node, span: Duration) -> Vec<Duration> {
     let starts = starts.lock().unwrap_or_else(PoisonError::into_inner);
     let mut latencies: Vec<Duration> = seen
         .into_iter()
+        .filter(|(number, _)| *number >= warm_up)
         .map(|(number, at)| at - starts[number as usize].expect("what is seen has begun"))
         .collect();
     latencies.sort_unstable();

@@ -80,7 +80,9 @@ macro_rules! look {
                      and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
                      and not exists (
                          select from events.duplicates as duplicate
-                         where duplicate.arrival = event.arrival)
+                         where duplicate.arrival = ",
+            $order,
+            ")
                      and ",
             $rest,
             " order by ",
@@ -99,7 +101,7 @@ macro_rules! look {
                      and pg_visible_in_snapshot(event.tx, (select look.snapshot from look))
                      and not exists (
                          select from events.duplicates as duplicate
-                         where duplicate.arrival = event.arrival)
+                         where duplicate.arrival = event.arrival + 0)
                      and ",
             $rest,
             " order by event.arrival + 0 limit $4)

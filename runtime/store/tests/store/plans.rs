@@ -18,7 +18,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use uuid::Uuid;
 
-use crate::database::{TestLog, instant};
+use crate::database::{TestLog, instant, opened, supervise, within};
 
 /// The plans that Postgres sent, as text.
 #[derive(Clone, Default)]
@@ -81,7 +81,7 @@ impl Touched {
 
 /// A log with events in five months, and a way to it on which every statement is explained.
 struct Explained {
-    _log: TestLog,
+    database: TestLog,
     told: Log,
     acme: OrgId,
     aggregate_id: Uuid,
@@ -123,7 +123,7 @@ async fn explained() -> Explained {
     store::sealer::seal_all(&log.log).await.expect("nothing is in the way");
     sqlx::raw_sql("vacuum analyze").execute(&log.owner).await.expect("the owner may");
     let told = told_plans(&log).await;
-    Explained { _log: log, told, acme, aggregate_id, plans: Plans::default() }
+    Explained { database: log, told, acme, aggregate_id, plans: Plans::default() }
 }
 
 /// The log through sessions that explain to the client what they do.
@@ -293,4 +293,37 @@ async fn a_look_for_new_events_is_one_probe_of_the_index_in_each_month() {
 
     assert!(touched.scanned.is_empty(), "{:?}", touched.scanned);
     assert_eq!(touched.rows, 0);
+}
+
+/// The sealer plans its look once, when its session is young. Planned for an empty month it once
+/// walked through the primary key, and read the whole month at every look until statistics came.
+#[tokio::test]
+async fn a_look_planned_for_an_empty_month_reads_only_what_is_new() {
+    let log = TestLog::create().await;
+    // As whoever restores a database does: from now on Postgres knows that the month is empty.
+    sqlx::raw_sql("vacuum analyze").execute(&log.owner).await.expect("the owner may");
+    let told = told_plans(&log).await;
+    let (acme, aggregate_id) = (OrgId::new(), Uuid::from_u128(7));
+    let log = Explained { database: log, told, acme, aggregate_id, plans: Plans::default() };
+    let root = supervise([store::sealer::child(&log.told)]).await;
+    let mut head = log.told.head();
+    let mut sealed = async |position| {
+        log.told.nudge();
+        let is_there = head.wait_for(|head| *head >= Position(position));
+        let _ = within(is_there).await.expect("the log holds the sender");
+    };
+    log.database.record(&opened(acme, 1)).await;
+    sealed(1).await;
+    log.database.insert_many(2_000).await;
+    sealed(2_001).await;
+
+    let touched = log
+        .during(async |_: &Log| {
+            log.database.record(&opened(acme, 2)).await;
+            sealed(2_002).await;
+        })
+        .await;
+
+    assert!(touched.rows < 100, "{} rows were read for one event", touched.rows);
+    root.stop().await;
 }
