@@ -1,17 +1,15 @@
 //! Enqueueing: one statement in the transaction of whatever causes the work, for one job or many.
 //!
-//! Jobs with a unique key take two more: inserters of one key take turns by a lock that lasts until
-//! their transaction ends, and the second sees what the first has done.
+//! Unique jobs take two more, for any number of them together; see [`crate::Unique`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use kernel::{JobId, OrgId, Timestamp};
+use kernel::{JobId, Timestamp};
 use serde_json::Value;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Row};
-use uuid::Uuid;
 
-use crate::{JobState, NewJob};
+use crate::{JobState, NewJob, unique};
 
 /// Arguments larger than this belong into a table of the domain; the job carries their id.
 pub const ARGS_BYTES_MAX: usize = 256 * 1024;
@@ -24,8 +22,10 @@ const INSERT_MAX: usize = 1_000;
 pub enum Enqueued {
     /// It is in its queue.
     New(JobId),
-    /// This job has had the same unique key before, so no second one was enqueued.
+    /// This earlier job makes it superfluous, so it was not enqueued.
     Duplicate(JobId),
+    /// The same, and the earlier job has taken the fields that it was to take.
+    Replaced(JobId),
 }
 
 impl Enqueued {
@@ -33,7 +33,7 @@ impl Enqueued {
     #[must_use]
     pub const fn job_id(self) -> JobId {
         match self {
-            Self::New(job_id) | Self::Duplicate(job_id) => job_id,
+            Self::New(job_id) | Self::Duplicate(job_id) | Self::Replaced(job_id) => job_id,
         }
     }
 }
@@ -94,26 +94,53 @@ pub async fn enqueue_all(
         queue: first.queue.clone(),
         source,
     };
-    let mut taken = taken_keys(connection, jobs).await.map_err(failed)?;
-    let mut enqueued = Vec::with_capacity(jobs.len());
-    let mut new = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let holder = job
-            .unique_key
-            .as_deref()
-            .map(|key| *taken.entry((&job.queue, job.scope.org_id, key)).or_insert(job.job_id));
-        enqueued.push(match holder {
-            Some(holder) if holder != job.job_id => Enqueued::Duplicate(holder),
-            _ => {
-                new.push(job);
-                Enqueued::New(job.job_id)
+    let keys: Vec<Option<String>> = jobs.iter().map(unique::key_of).collect();
+    let mut enqueued = decide(connection, jobs, &keys, now).await.map_err(failed)?;
+    let (mut new, mut superfluous) = (Vec::with_capacity(jobs.len()), Vec::new());
+    for ((job, key), enqueued) in jobs.iter().zip(&keys).zip(&enqueued) {
+        match enqueued {
+            Enqueued::New(_) => new.push((job, key.as_deref())),
+            Enqueued::Duplicate(holder) | Enqueued::Replaced(holder) => {
+                superfluous.push((*holder, job));
             }
-        });
+        }
     }
     for new in new.chunks(INSERT_MAX) {
         insert(connection, new, now).await.map_err(failed)?;
     }
+    let replaced = unique::replace(connection, &superfluous, now).await.map_err(failed)?;
+    for enqueued in &mut enqueued {
+        if let Enqueued::Duplicate(holder) = *enqueued
+            && replaced.contains(&holder)
+        {
+            *enqueued = Enqueued::Replaced(holder);
+        }
+    }
     Ok(enqueued)
+}
+
+/// Which of `jobs` are new, given those that are there and those before them in the same call.
+async fn decide(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    keys: &[Option<String>],
+    now: Timestamp,
+) -> Result<Vec<Enqueued>, sqlx::Error> {
+    let holders = unique::holders(connection, jobs, keys, now).await?;
+    let mut taken: HashMap<_, &NewJob> = HashMap::new();
+    let decided = jobs.iter().zip(keys).zip(holders).map(|((job, key), holder)| {
+        let Some(key) = key else { return Enqueued::New(job.job_id) };
+        let place = (&job.queue, job.scope.org_id, key);
+        let before = taken.get(&place).filter(|before| unique::counts_for(state(before, now), job));
+        match holder.or_else(|| before.map(|before| before.job_id)) {
+            Some(holder) if holder != job.job_id => Enqueued::Duplicate(holder),
+            _ => {
+                taken.insert(place, job);
+                Enqueued::New(job.job_id)
+            }
+        }
+    });
+    Ok(decided.collect())
 }
 
 fn must_be_small(job: &NewJob) -> Result<(), EnqueueError> {
@@ -124,72 +151,20 @@ fn must_be_small(job: &NewJob) -> Result<(), EnqueueError> {
     Ok(())
 }
 
-/// What a key is unique in.
-type Key<'j> = (&'j str, OrgId, &'j str);
-
-/// The jobs that hold the keys of `jobs` already. Nobody else takes one of them until the caller's
-/// transaction ends.
-async fn taken_keys<'j>(
-    connection: &mut PgConnection,
-    jobs: &'j [NewJob],
-) -> Result<HashMap<Key<'j>, JobId>, sqlx::Error> {
-    let keys = jobs
-        .iter()
-        .filter_map(|job| Some((job.queue.as_str(), job.scope.org_id, job.unique_key.as_deref()?)));
-    // In one order for everybody, so that two who want the same keys do not wait for each other.
-    let keys: BTreeSet<Key<'j>> = keys.collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
+fn state(job: &NewJob, now: Timestamp) -> JobState {
+    match job.scheduled_at {
+        Some(scheduled_at) if scheduled_at > now => JobState::Scheduled,
+        _ => JobState::Available,
     }
-    let queues: Vec<&str> = keys.iter().map(|(queue, ..)| *queue).collect();
-    let org_ids: Vec<Uuid> = keys.iter().map(|(_, org_id, _)| org_id.uuid()).collect();
-    let names: Vec<&str> = keys.iter().map(|(.., key)| *key).collect();
-    // Two statements, because the second must see what was committed while the first waited.
-    sqlx::query(
-        "select pg_advisory_xact_lock(hashtextextended(queue || '/' || org_id || '/' || key, 0))
-         from unnest($1::text[], $2::uuid[], $3::text[]) as wanted (queue, org_id, key)",
-    )
-    .bind(&queues)
-    .bind(&org_ids)
-    .bind(&names)
-    .execute(&mut *connection)
-    .await?;
-    let rows = sqlx::query(
-        "select wanted.number, job.id
-         from unnest($1::text[], $2::uuid[], $3::text[]) with ordinality
-             as wanted (queue, org_id, key, number)
-         cross join lateral (
-             select id from jobs.every_job as job
-             where job.queue = wanted.queue and job.org_id = wanted.org_id
-                 and job.unique_key = wanted.key
-             limit 1
-         ) as job",
-    )
-    .bind(&queues)
-    .bind(&org_ids)
-    .bind(&names)
-    .fetch_all(connection)
-    .await?;
-    let keys: Vec<Key<'j>> = keys.into_iter().collect();
-    rows.iter()
-        .map(|row| {
-            let number: i64 = row.try_get("number")?;
-            let key = keys[usize::try_from(number).unwrap_or(1) - 1];
-            Ok((key, row.try_get("id")?))
-        })
-        .collect()
 }
 
+/// Inserts jobs, each with its unique key.
 async fn insert(
     connection: &mut PgConnection,
-    jobs: &[&NewJob],
+    jobs: &[(&NewJob, Option<&str>)],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let each = || jobs.iter();
-    let scheduled_at = |job: &NewJob| job.scheduled_at.unwrap_or(now);
-    let state = |job: &NewJob| {
-        if scheduled_at(job) > now { JobState::Scheduled } else { JobState::Available }
-    };
+    let each = || jobs.iter().map(|(job, _)| *job);
     // Tags as JSON, because Postgres has no array of arrays of different lengths.
     sqlx::query(
         "insert into jobs.jobs (id, org_id, queue, name, state, args, scope, priority, \
@@ -208,15 +183,15 @@ async fn insert(
     .bind(each().map(|job| job.scope.org_id.uuid()).collect::<Vec<_>>())
     .bind(each().map(|job| job.queue.as_str()).collect::<Vec<_>>())
     .bind(each().map(|job| job.name.as_str()).collect::<Vec<_>>())
-    .bind(each().map(|job| state(job).name()).collect::<Vec<_>>())
+    .bind(each().map(|job| state(job, now).name()).collect::<Vec<_>>())
     .bind(each().map(|job| &job.args).collect::<Vec<_>>())
     .bind(each().map(|job| Json(&job.scope)).collect::<Vec<_>>())
     .bind(each().map(|job| job.priority).collect::<Vec<_>>())
     .bind(each().map(|job| i32::from(job.max_attempts)).collect::<Vec<_>>())
-    .bind(each().map(|job| timeout_ms(job)).collect::<Vec<_>>())
-    .bind(each().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
+    .bind(each().map(timeout_ms).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, key)| *key).collect::<Vec<_>>())
     .bind(now)
-    .bind(each().map(|job| scheduled_at(job)).collect::<Vec<_>>())
+    .bind(each().map(|job| job.scheduled_at.unwrap_or(now)).collect::<Vec<_>>())
     .bind(each().map(|job| Value::from(job.tags.clone())).collect::<Vec<_>>())
     .bind(each().map(|job| &job.meta).collect::<Vec<_>>())
     .bind(each().map(|job| job.partition_key.as_deref()).collect::<Vec<_>>())
@@ -229,22 +204,16 @@ fn timeout_ms(job: &NewJob) -> i64 {
     i64::try_from(job.timeout.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The job that has the unique key of `job`, if there is one.
+/// The earlier job that makes `job` superfluous, if there is one.
 ///
 /// # Errors
 /// When Postgres refuses or cannot be reached.
 pub async fn find_duplicate(
     connection: &mut PgConnection,
     job: &NewJob,
+    now: Timestamp,
 ) -> Result<Option<JobId>, sqlx::Error> {
-    let row = sqlx::query(
-        "select id from jobs.every_job where queue = $1 and org_id = $2 and unique_key = $3
-         limit 1",
-    )
-    .bind(&job.queue)
-    .bind(job.scope.org_id)
-    .bind(&job.unique_key)
-    .fetch_optional(connection)
-    .await?;
-    row.map(|row| row.try_get("id")).transpose()
+    let keys = [unique::key_of(job)];
+    let holders = unique::find_holders(connection, std::slice::from_ref(job), &keys, now).await?;
+    Ok(holders.into_iter().next().flatten())
 }

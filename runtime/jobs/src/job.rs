@@ -15,6 +15,8 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
+use crate::Unique;
+
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,8 +103,11 @@ pub struct NewJob {
     pub priority: i16,
     /// Not before this time; at once if absent.
     pub scheduled_at: Option<Timestamp>,
-    /// A second job of the same key in the same queue and organisation is not enqueued.
+    /// A second job of the same key in the same queue and organisation is not enqueued, whatever
+    /// has become of the first, unless `unique` says otherwise.
     pub unique_key: Option<String>,
+    /// By which rules it is unique; they also make its key, if it has none.
+    pub unique: Option<Unique>,
     /// Words to find it by.
     pub tags: Vec<String>,
     /// What its maker notes about it; an object. The performer is given it.
@@ -131,6 +136,7 @@ impl NewJob {
             priority: 0,
             scheduled_at: None,
             unique_key: None,
+            unique: None,
             tags: Vec::new(),
             meta: Value::Object(Map::new()),
             partition_key: None,

@@ -39,6 +39,7 @@ pub mod schedule;
 mod slots;
 pub mod stager;
 pub mod sweeper;
+mod unique;
 
 pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};
 pub use counters::Counts;
@@ -49,6 +50,7 @@ pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, enqueue_all, f
 pub use job::{JobError, JobRow, JobState, NewJob};
 pub use queues::{QueueStats, Queues};
 pub use schedule::Schedule;
+pub use unique::{Replace, Unique};
 
 /// The duties under `root/jobs`, each a child specification.
 pub mod duties {

@@ -3,7 +3,7 @@
 use jobs::{EnqueueError, Enqueued, NewJob};
 use kernel::{OrgId, Scope};
 use serde_json::json;
-use sqlx::{Executor as _, Postgres, Transaction};
+use sqlx::Executor as _;
 use uuid::Uuid;
 
 use crate::world::{QUEUE, World, job_row};
@@ -18,7 +18,7 @@ async fn a_domain_enqueues_and_completes_its_own_jobs() {
     let claimed = jobs::claim(&mut claiming, QUEUE, 1, queues.node_id(), now).await;
     claiming.commit().await.expect("the database is there");
 
-    let mut domain = as_domain(&world, world.org_id).await;
+    let mut domain = world.domain(world.org_id).await;
     let enqueued = jobs::enqueue(&mut domain, &world.job(json!({})), now).await;
     let is_completed = jobs::complete(&mut domain, job_id, 1, now).await;
     domain.commit().await.expect("the database is there");
@@ -40,7 +40,7 @@ async fn a_domain_cannot_enqueue_for_another_domain_or_organisation() {
     };
 
     for job in [other_queue, other_org] {
-        let mut domain = as_domain(&world, world.org_id).await;
+        let mut domain = world.domain(world.org_id).await;
         let refused = jobs::enqueue(&mut domain, &job, world.clock.now()).await;
 
         assert!(is_insufficient_privilege(refused.err()), "{job:?}");
@@ -57,7 +57,7 @@ async fn a_domain_neither_sees_nor_completes_what_is_not_its_own() {
     let claimed = jobs::claim(&mut claiming, "payroll", 1, "one", world.clock.now()).await;
     claiming.commit().await.expect("the database is there");
 
-    let mut domain = as_domain(&world, world.org_id).await;
+    let mut domain = world.domain(world.org_id).await;
     let seen: Result<i64, _> =
         sqlx::query_scalar("select count(*) from jobs.jobs").fetch_one(&mut *domain).await;
     let is_completed = jobs::complete(&mut domain, job_id, 1, world.clock.now()).await;
@@ -78,7 +78,7 @@ async fn a_domain_can_neither_delete_jobs_nor_pause_queues() {
     ];
 
     for statement in statements {
-        let mut domain = as_domain(&world, world.org_id).await;
+        let mut domain = world.domain(world.org_id).await;
         let refused = domain.execute(statement).await;
 
         let code = refused.err().and_then(|error| Some(error.as_database_error()?.code()?.into()));
@@ -95,23 +95,12 @@ async fn two_organisations_may_use_the_same_unique_key() {
         let mut job = world.job(json!({}));
         job.scope.org_id = org_id;
         job.unique_key = Some("monthly_invoice".into());
-        let mut domain = as_domain(&world, org_id).await;
+        let mut domain = world.domain(org_id).await;
         enqueued.push(jobs::enqueue(&mut domain, &job, now).await.expect("the key is free"));
         domain.commit().await.expect("the database is there");
     }
 
     assert!(enqueued.iter().all(|enqueued| matches!(enqueued, Enqueued::New(_))));
-}
-
-async fn as_domain(world: &World, org_id: OrgId) -> Transaction<'static, Postgres> {
-    let begin = world.pool.begin_with("begin; set local role recruit").await;
-    let mut transaction = begin.expect("the role exists");
-    sqlx::query("select set_config('app.org_id', $1, true)")
-        .bind(org_id.to_string())
-        .execute(&mut *transaction)
-        .await
-        .expect("the setting may be made");
-    transaction
 }
 
 fn is_insufficient_privilege(error: Option<EnqueueError>) -> bool {

@@ -9,4 +9,5 @@ mod faults;
 mod life;
 mod operators;
 mod recorder;
+mod unique;
 mod world;

@@ -34,7 +34,7 @@ pub(crate) struct World {
     pub(crate) owner: PgPool,
     pub(crate) clock: Clock,
     pub(crate) org_id: OrgId,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl World {
@@ -50,8 +50,26 @@ impl World {
             owner: owner.expect("the owner may connect"),
             clock: Clock::manual(start),
             org_id: OrgId::new(),
-            _database: database,
+            database,
         }
+    }
+
+    /// So many more connections of the application.
+    pub(crate) async fn connections(&self, count: u32) -> PgPool {
+        let pool = PgPoolOptions::new().max_connections(count);
+        pool.connect_with(self.database.app_options()).await.expect("the application may connect")
+    }
+
+    /// A transaction of the domain whose queue is [`QUEUE`], for an organisation.
+    pub(crate) async fn domain(&self, org_id: OrgId) -> Transaction<'static, Postgres> {
+        let begin = self.pool.begin_with("begin; set local role recruit").await;
+        let mut transaction = begin.expect("the role exists");
+        sqlx::query("select set_config('app.org_id', $1, true)")
+            .bind(org_id.to_string())
+            .execute(&mut *transaction)
+            .await
+            .expect("the setting may be made");
+        transaction
     }
 
     /// A node of that name, which has said that it lives.
@@ -71,7 +89,7 @@ impl World {
         transaction.commit().await.expect("the database is there");
         match enqueued.expect("the job is well-formed") {
             Enqueued::New(job_id) => job_id,
-            Enqueued::Duplicate(job_id) => panic!("job {job_id} has the same key"),
+            other => panic!("there is an earlier one: {other:?}"),
         }
     }
 

@@ -208,7 +208,7 @@ impl ReplayReactions {
             Err(error) => return Err(error),
         };
         let (outcome, job_id) = if self.dry_run {
-            match jobs::find_duplicate(connection, &job).await? {
+            match jobs::find_duplicate(connection, &job, system.now()).await? {
                 Some(job_id) => ("exists", Some(job_id)),
                 None => ("missing", None),
             }
@@ -216,7 +216,9 @@ impl ReplayReactions {
             let enqueued = jobs::enqueue(connection, &job, system.now()).await;
             match enqueued.map_err(Error::from)? {
                 jobs::Enqueued::New(job_id) => ("enqueued", Some(job_id)),
-                jobs::Enqueued::Duplicate(job_id) => ("exists", Some(job_id)),
+                jobs::Enqueued::Duplicate(job_id) | jobs::Enqueued::Replaced(job_id) => {
+                    ("exists", Some(job_id))
+                }
             }
         };
         outcome.clone_into(&mut view.outcome);
