@@ -1,7 +1,7 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check models faults bench bench-otp bench-events assets clean
+.PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events assets clean
 
 CARGO ?= cargo
 
@@ -28,6 +28,10 @@ models: ## Try every order of events on what threads share without a lock
 faults: ## Do harm under load and write docs/reliability.md; QUICK=1 does less and writes no page
 	@scripts/install.sh test
 	@QUICK=$(QUICK) scripts/faults.sh
+
+faults-jobs: ## The same for the queue alone
+	@scripts/install.sh test
+	@QUICK=$(QUICK) scripts/faults.sh --jobs
 
 bench: ## Measure the limits the platform holds
 	@scripts/install.sh run

@@ -215,8 +215,9 @@ fn copy(from: &Path, to: &Path) {
 const ROLES: &str = "
 create role finnest_runtime nologin;
 create role recruit nologin;
+create role payroll nologin;
 create role finnest_app login noinherit;
-grant finnest_runtime, recruit to finnest_app;
+grant finnest_runtime, recruit, payroll to finnest_app;
 ";
 
 /// Where the projection writes each delivery: nothing in it would hide a second one.
@@ -232,9 +233,13 @@ grant usage on schema faults to finnest_runtime;
 grant insert on faults.deliveries to finnest_runtime;
 ";
 
-/// The text of all migrations of the log, in their order.
+/// The text of all migrations of the log and of the queue, in their order.
 fn migrations() -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/events");
+    let migrations = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations"));
+    ["events", "jobs"].map(|part| texts(&migrations.join(part))).concat()
+}
+
+fn texts(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).expect("the migrations are in the repository");
     let mut files: Vec<_> =
         entries.map(|entry| entry.expect("the folder can be read").path()).collect();

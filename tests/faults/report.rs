@@ -24,16 +24,7 @@ pub(crate) struct Row {
 impl Row {
     /// Adds the row to the file that `FINNEST_FAULTS_REPORT` names, and says it on the terminal.
     pub(crate) fn tell(&self) {
-        let line = self.line();
-        eprintln!("{line}\nseed {}", self.seed);
-        if let Ok(path) = std::env::var("FINNEST_FAULTS_REPORT") {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .expect("FINNEST_FAULTS_REPORT names a file that can be written");
-            writeln!(file, "{line}").expect("there is room for a line");
-        }
+        add("FINNEST_FAULTS_REPORT", &self.line(), self.seed);
     }
 
     fn line(&self) -> String {
@@ -50,5 +41,18 @@ impl Row {
             self.in_doubt,
             self.took.as_secs_f64(),
         )
+    }
+}
+
+/// Adds a row to the file that `variable` names, if it does, and says it on the terminal.
+pub(crate) fn add(variable: &str, line: &str, seed: u64) {
+    eprintln!("{line}\nseed {seed}");
+    if let Ok(path) = std::env::var(variable) {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap_or_else(|error| panic!("{variable} names no file for rows: {error}"));
+        writeln!(file, "{line}").expect("there is room for a line");
     }
 }
