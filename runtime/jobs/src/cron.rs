@@ -90,7 +90,7 @@ impl Crontab {
 #[must_use]
 pub fn child(queues: &Queues, entries: Vec<CronEntry>) -> ChildSpec {
     let crontab = Crontab::new(entries);
-    duty::child("cron", EVERY, queues, move |queues| {
+    duty::child("cron", EVERY, queues, move |queues, _| {
         let crontab = crontab.clone();
         async move {
             tick(&queues, &crontab).await?;

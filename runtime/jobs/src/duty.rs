@@ -1,10 +1,11 @@
 //! A duty: something small done for all queues, again and again, by a process under `root/jobs`.
 //!
 //! Every duty may run on every node at once: what it changes it locks and skips, or it is unique.
+//! Most of what they do is left to the leader all the same, which saves the database the looks.
 
 use std::time::Duration;
 
-use otp::{ChildSpec, ExitReason};
+use otp::{ChildSpec, ExitReason, PeriodicContext};
 
 use crate::{Queues, database};
 
@@ -13,14 +14,14 @@ pub(crate) fn child<F>(
     id: &'static str,
     every: Duration,
     queues: &Queues,
-    act: impl Fn(Queues) -> F + Send + Sync + 'static,
+    act: impl Fn(Queues, PeriodicContext) -> F + Send + Sync + 'static,
 ) -> ChildSpec
 where
     F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
 {
     let queues = queues.clone();
-    ChildSpec::periodic(id, every, every / 10, None, move |_| {
-        let round = act(queues.clone());
+    ChildSpec::periodic(id, every, every / 10, None, move |context| {
+        let round = act(queues.clone(), context);
         Box::pin(async move { forgive_outage(id, round.await) })
     })
 }

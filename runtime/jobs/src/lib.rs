@@ -9,7 +9,7 @@
 //!
 //! | process | place | from |
 //! |---|---|---|
-//! | stager, sweeper, lifeline, pruner, cron | `root/jobs` | [`duties`] |
+//! | leader, stager, sweeper, lifeline, pruner, cron | `root/jobs` | [`duties`] |
 //! | queue: attempts, recorder, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
@@ -30,6 +30,7 @@ mod executor;
 mod fetch;
 mod insert;
 mod job;
+pub mod leader;
 pub mod lifeline;
 pub mod producer;
 pub mod pruner;
@@ -55,6 +56,7 @@ pub use unique::{Replace, Unique};
 /// The duties under `root/jobs`, each a child specification.
 pub mod duties {
     pub use crate::cron::child as cron;
+    pub use crate::leader::child as leader;
     pub use crate::lifeline::child as lifeline;
     pub use crate::pruner::child as pruner;
     pub use crate::stager::child as stager;

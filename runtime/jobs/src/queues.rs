@@ -1,7 +1,7 @@
 //! The queues of this node: a handle that everything which performs or enqueues jobs shares.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::Timestamp;
 use otp::Clock;
@@ -9,6 +9,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::counters::Counts;
+use crate::leader::Leadership;
+use crate::lifeline::Watch;
+use crate::pruner::Pruning;
 use crate::slots::Slots;
 use crate::{admin, database};
 
@@ -25,6 +28,9 @@ struct Node {
     name: String,
     id: String,
     slots: Mutex<BTreeMap<String, Arc<Slots>>>,
+    leadership: Leadership,
+    watch: Mutex<Watch>,
+    pruning: Pruning,
 }
 
 /// What a queue does on this node.
@@ -50,8 +56,16 @@ impl Queues {
         // The end of a UUIDv7 is random, its beginning only time.
         let incarnation = Uuid::now_v7().simple().to_string().split_off(20);
         let id = format!("{name}@{incarnation}");
-        let slots = Mutex::default();
-        Self { node: Arc::new(Node { clock, name, id, slots }), pool }
+        let node = Node {
+            clock,
+            name,
+            id,
+            slots: Mutex::default(),
+            leadership: Leadership::default(),
+            watch: Mutex::default(),
+            pruning: Pruning::default(),
+        };
+        Self { node: Arc::new(node), pool }
     }
 
     /// The same queues through other connections, for processes on a runtime of their own: a
@@ -110,6 +124,24 @@ impl Queues {
     #[must_use]
     pub fn node_name(&self) -> &str {
         &self.node.name
+    }
+
+    /// Whether this node does the duties of all queues; see [`crate::leader`].
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leadership().is_held()
+    }
+
+    pub(crate) fn leadership(&self) -> &Leadership {
+        &self.node.leadership
+    }
+
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.node.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pruning(&self) -> &Pruning {
+        &self.node.pruning
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

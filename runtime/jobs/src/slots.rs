@@ -45,6 +45,7 @@ struct Book {
     ended: VecDeque<Arc<Ended>>,
     lost: Vec<Lost>,
     unwanted: HashSet<JobId>,
+    superseded: HashSet<AttemptKey>,
     claims_under_way: u32,
     is_letting_go: bool,
 }
@@ -168,12 +169,26 @@ impl Slots {
         }
     }
 
+    /// Asks for the end of one attempt, whose job has perhaps another on this node by now; whether
+    /// there is such an attempt.
+    pub(crate) fn unwant_attempt(&self, key: AttemptKey) -> bool {
+        let mut book = self.book();
+        if !book.running.contains_key(&key) {
+            return false;
+        }
+        book.superseded.insert(key);
+        drop(book);
+        self.nudge.nudge();
+        true
+    }
+
     /// The running attempts that were asked to end.
     pub(crate) fn take_unwanted(&self) -> Vec<AttemptKey> {
         let mut book = self.book();
         let unwanted = std::mem::take(&mut book.unwanted);
+        let superseded = std::mem::take(&mut book.superseded);
         let running = book.running.keys().copied();
-        running.filter(|(job_id, _)| unwanted.contains(job_id)).collect()
+        running.filter(|key| unwanted.contains(&key.0) || superseded.contains(key)).collect()
     }
 
     /// The book is consistent between any two statements, so a panic elsewhere does not spoil it.

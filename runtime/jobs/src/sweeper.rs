@@ -20,7 +20,7 @@ const BATCH: u32 = 1_000;
 /// The duty as a child of `root/jobs`.
 #[must_use]
 pub fn child(queues: &Queues) -> ChildSpec {
-    duty::child("sweeper", EVERY, queues, |queues| async move {
+    duty::child("sweeper", EVERY, queues, |queues, _| async move {
         sweep(&queues).await?;
         Ok(())
     })

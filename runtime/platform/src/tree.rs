@@ -6,7 +6,7 @@
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
 //! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
-//! ├─ jobs             one_for_one: stager, lifeline, pruner
+//! ├─ jobs             one_for_one: leader, stager, sweeper, lifeline, pruner
 //! ├─ domains          one_for_one, quarantine: a subtree each
 //! └─ edge             one_for_one: connections, sockets, acceptor
 //! ```
@@ -97,6 +97,7 @@ impl Parts {
             (
                 "jobs",
                 vec![
+                    jobs::duties::leader(queues),
                     jobs::duties::stager(queues),
                     jobs::duties::sweeper(queues),
                     jobs::duties::lifeline(queues),
@@ -253,7 +254,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         ("postgres", &["server"]),
         ("store", &["sealer", "partition_keeper", "wake", "checkpoints"]),
         ("bus", &["broadcast", "bridge", "relay"]),
-        ("jobs", &["stager", "lifeline", "pruner"]),
+        ("jobs", &["leader", "stager", "sweeper", "lifeline", "pruner"]),
         ("domains", &[]),
         ("edge", &["connections", "sockets", "acceptor"]),
     ];
