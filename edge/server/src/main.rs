@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use cli::{LogFormat, Request, Screen};
+use platform::jobs::panics::note_panics;
 use platform::otp::Clock;
 use platform::{Catalog, DomainName};
 use server::settings::{Settings, Source};
@@ -33,10 +34,12 @@ fn run() -> Result<ExitCode> {
     let exit = match request {
         Request::Serve(options) => {
             log_as(&options.log, options.log_format)?;
+            note_panics();
             runtime.block_on(server::serve::serve(&Settings::from(options), catalog))
         }
         Request::Cell(options) => {
             server::cell::log(&options.log)?;
+            note_panics();
             runtime.block_on(server::cell::run(&options, catalog))
         }
         Request::Migrate(options) => runtime.block_on(migrate(&Source::from(options), &catalog)),

@@ -134,7 +134,7 @@ async fn take(
         match enqueue(&mut transaction, &entry.job(tick), now).await {
             Ok(_) => {}
             Err(EnqueueError::Database { source, .. }) => return Err(source),
-            Err(error @ EnqueueError::ArgsTooLarge { .. }) => {
+            Err(error) => {
                 tracing::error!(entry = entry.name, %error, "a schedule has no job to enqueue");
             }
         }

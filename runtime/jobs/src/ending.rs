@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use kernel::{JobId, Timestamp};
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
@@ -17,24 +18,28 @@ use crate::{Attempt, Failure, JobState, Outcome, Performed, backoff};
 
 /// A job remembers so many errors, the latest. The statements below say `last - 19`.
 pub const ERRORS_MAX: u8 = 20;
-/// An error is cut off after so many characters.
+/// An error is cut off after so many characters, and so is its stack.
 const ERROR_CHARS_MAX: usize = 4_000;
+/// A result longer than this, as JSON, is not kept.
+pub const RESULT_BYTES_MAX: usize = 8 * 1024;
 
 /// How an attempt ended, and so what becomes of its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Done.
     Completed,
+    /// Done, with a result that is small enough to keep.
+    CompletedWith { result: Value },
     /// Not to be done.
-    Cancelled { reason: String },
+    Cancelled { reason: String, stack: Vec<String> },
     /// Failed, and to be tried again.
-    Retryable { error: String, until: Timestamp },
-    /// Failed for the last time.
-    Discarded { error: String },
+    Retryable { error: String, stack: Vec<String>, until: Timestamp },
+    /// Failed for good.
+    Discarded { error: String, stack: Vec<String> },
     /// Did not count, because the job asked for more time.
     Snoozed { until: Timestamp },
     /// Did not count, because something it needs was away.
-    Excused { error: String, until: Timestamp },
+    Excused { error: String, stack: Vec<String>, until: Timestamp },
     /// Did not count, because its node had to let go of it.
     Released,
 }
@@ -45,31 +50,68 @@ pub(crate) fn decide(
     answer: Result<Performed, Failure>,
     now: Timestamp,
 ) -> Option<Ending> {
-    Some(match answer {
-        Ok(Performed::AlreadyCompleted) => return None,
-        Ok(Performed::Outcome(Outcome::Complete)) => Ending::Completed,
-        Ok(Performed::Outcome(Outcome::Cancel(reason))) | Err(Failure::Cancel(reason)) => {
-            Ending::Cancelled { reason }
-        }
-        Ok(Performed::Outcome(Outcome::Snooze(period))) => {
-            Ending::Snoozed { until: later(now, period) }
-        }
-        Err(Failure::Retry(error)) if attempt.is_last() => Ending::Discarded { error },
-        Err(Failure::Retry(error)) => {
-            let wait = backoff::retry(attempt.used(), attempt.job_id);
-            Ending::Retryable { error, until: later(now, wait) }
-        }
-        Err(Failure::Unavailable(error)) => {
+    match answer {
+        Ok(Performed::AlreadyCompleted) => None,
+        Ok(Performed::Outcome(outcome)) => Some(of_outcome(outcome, now)),
+        Err(failure) => Some(of_failure(attempt, failure, now)),
+    }
+}
+
+fn of_outcome(outcome: Outcome, now: Timestamp) -> Ending {
+    match outcome {
+        Outcome::Complete => Ending::Completed,
+        Outcome::CompleteWith(result) => match if_small(result) {
+            Some(result) => Ending::CompletedWith { result },
+            None => Ending::Completed,
+        },
+        Outcome::Cancel(reason) => Ending::Cancelled { reason, stack: Vec::new() },
+        Outcome::Discard(error) => Ending::Discarded { error, stack: Vec::new() },
+        Outcome::Snooze(period) => Ending::Snoozed { until: later(now, period) },
+    }
+}
+
+fn of_failure(attempt: &Attempt, failure: Failure, now: Timestamp) -> Ending {
+    let (failure, stack) = failure.untraced();
+    match failure {
+        Failure::Cancel(reason) => Ending::Cancelled { reason, stack },
+        Failure::Discard(error) => Ending::Discarded { error, stack },
+        Failure::Unavailable(error) => {
             let wait = backoff::excused(attempt.excused, attempt.job_id);
-            Ending::Excused { error, until: later(now, wait) }
+            Ending::Excused { error, stack, until: later(now, wait) }
         }
-    })
+        Failure::Retry(error) | Failure::RetryIn { error, .. } if attempt.is_last() => {
+            Ending::Discarded { error, stack }
+        }
+        Failure::RetryIn { error, wait } => {
+            Ending::Retryable { error, stack, until: later(now, wait) }
+        }
+        // Nothing is traced any more.
+        Failure::Traced { failure, .. } => of_failure(attempt, *failure, now),
+        Failure::Retry(error) => {
+            let wait = backoff::retry(attempt.used(), attempt.job_id);
+            Ending::Retryable { error, stack, until: later(now, wait) }
+        }
+    }
+}
+
+/// The result, unless it is nothing, too long to be kept with a job, or no text for Postgres. What
+/// the job did has happened, so it is no reason to fail it.
+fn if_small(result: Value) -> Option<Value> {
+    if result.is_null() {
+        return None;
+    }
+    let text = result.to_string();
+    if text.len() > RESULT_BYTES_MAX || text.contains("\\u0000") {
+        tracing::warn!(bytes = text.len(), "the result of a job cannot be kept with it");
+        return None;
+    }
+    Some(result)
 }
 
 impl Ending {
     fn state(&self) -> JobState {
         match self {
-            Self::Completed => JobState::Completed,
+            Self::Completed | Self::CompletedWith { .. } => JobState::Completed,
             Self::Cancelled { .. } => JobState::Cancelled,
             Self::Retryable { .. } | Self::Excused { .. } => JobState::Retryable,
             Self::Discarded { .. } => JobState::Discarded,
@@ -78,13 +120,16 @@ impl Ending {
         }
     }
 
-    fn error(&self) -> Option<&str> {
+    /// What the job remembers of it.
+    fn job_error(&self, attempt: u32, at: Timestamp) -> Option<JobError> {
         match self {
-            Self::Cancelled { reason: error }
-            | Self::Retryable { error, .. }
-            | Self::Discarded { error }
-            | Self::Excused { error, .. } => Some(error),
-            Self::Completed | Self::Snoozed { .. } | Self::Released => None,
+            Self::Cancelled { reason: error, stack }
+            | Self::Retryable { error, stack, .. }
+            | Self::Discarded { error, stack }
+            | Self::Excused { error, stack, .. } => {
+                Some(JobError { stack: shortened(stack), ..job_error(attempt, error, at) })
+            }
+            _ => None,
         }
     }
 
@@ -111,15 +156,27 @@ pub async fn complete(
     attempt: u32,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
+    complete_with(connection, job_id, attempt, None, now).await
+}
+
+/// The same, and keeps the result with the job if it is no longer than [`RESULT_BYTES_MAX`].
+pub async fn complete_with(
+    connection: &mut PgConnection,
+    job_id: JobId,
+    attempt: u32,
+    result: Option<Value>,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "update jobs.jobs
-         set state = 'completed', completed_at = $3, \
+         set state = 'completed', completed_at = $3, result = $4, \
          duration_us = greatest(0, extract(epoch from $3 - attempted_at) * 1000000)::bigint
          where id = $1 and attempt = $2 and state = 'executing'",
     )
     .bind(job_id)
     .bind(stored(attempt))
     .bind(now)
+    .bind(result.and_then(if_small))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -141,11 +198,10 @@ pub(crate) async fn record(
     connection: &mut PgConnection,
     ended: &[Arc<Ended>],
 ) -> Result<Vec<bool>, sqlx::Error> {
+    keep_results(connection, ended).await?;
     let each = || ended.iter();
-    let error = |ended: &Arc<Ended>| {
-        let error = ended.ending.error();
-        error.map(|error| Json(job_error(ended.attempt.number, error, ended.at)))
-    };
+    let error =
+        |ended: &Arc<Ended>| ended.ending.job_error(ended.attempt.number, ended.at).map(Json);
     let rows = sqlx::query(concat!(
         "with ending as materialized (
              select *, state in ('completed', 'cancelled', 'discarded') as is_final
@@ -218,14 +274,57 @@ pub(crate) async fn record(
     Ok(owned)
 }
 
+/// Keeps what attempts answered with the jobs they still own, before these are moved. Few answer
+/// anything, so it is no part of the statement that all pay for.
+async fn keep_results(
+    connection: &mut PgConnection,
+    ended: &[Arc<Ended>],
+) -> Result<(), sqlx::Error> {
+    let answered = ended.iter().filter_map(|ended| match &ended.ending {
+        Ending::CompletedWith { result } => Some((&ended.attempt, result)),
+        _ => None,
+    });
+    let answered: Vec<_> = answered.collect();
+    if answered.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update jobs.jobs as job set result = answered.result
+         from unnest($1::uuid[], $2::int[], $3::jsonb[]) as answered (id, attempt, result)
+         where job.id = answered.id and job.attempt = answered.attempt
+             and job.state = 'executing'",
+    )
+    .bind(answered.iter().map(|(attempt, _)| attempt.job_id.uuid()).collect::<Vec<_>>())
+    .bind(answered.iter().map(|(attempt, _)| stored(attempt.number)).collect::<Vec<_>>())
+    .bind(answered.iter().map(|(_, result)| *result).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The error as it is remembered: no longer than it may be.
 pub(crate) fn job_error(attempt: u32, error: &str, at: Timestamp) -> JobError {
     let error = match error.char_indices().nth(ERROR_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &error[..end]),
         None => error.to_owned(),
     };
-    // Postgres keeps no NUL in a jsonb string.
-    JobError { at, attempt, error: error.replace('\0', "\u{fffd}") }
+    JobError { at, attempt, error: without_nul(&error), stack: Vec::new() }
+}
+
+/// The lines of a stack that fit.
+fn shortened(stack: &[String]) -> Vec<String> {
+    let mut left = ERROR_CHARS_MAX;
+    let fits = |line: &&String| {
+        let is_short = line.chars().count() <= left;
+        left -= line.chars().count().min(left);
+        is_short
+    };
+    stack.iter().take_while(fits).map(|line| without_nul(line)).collect()
+}
+
+/// Postgres keeps no NUL in a jsonb string.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// An attempt number as the table stores it.
@@ -260,6 +359,8 @@ mod tests {
             timeout: Duration::from_secs(1),
             scheduled_at: DateTime::UNIX_EPOCH,
             attempted_at: DateTime::UNIX_EPOCH,
+            tags: Vec::new(),
+            meta: Value::Null,
         }
     }
 
@@ -278,7 +379,10 @@ mod tests {
                 Some(JobState::Scheduled),
             ),
             (Err(Failure::Retry("again".into())), Some(JobState::Retryable)),
+            (Ok(Performed::Outcome(Outcome::Discard("look".into()))), Some(JobState::Discarded)),
+            (Ok(Performed::Outcome(Outcome::CompleteWith(1.into()))), Some(JobState::Completed)),
             (Err(Failure::Cancel("never".into())), Some(JobState::Cancelled)),
+            (Err(Failure::Discard("look".into())), Some(JobState::Discarded)),
             (Err(Failure::Unavailable("away".into())), Some(JobState::Retryable)),
         ];
 
@@ -295,6 +399,33 @@ mod tests {
         assert_eq!(state_after(&attempt(3, 0), failed()), Some(JobState::Discarded));
         assert_eq!(state_after(&attempt(9, 7), failed()), Some(JobState::Retryable));
         assert_eq!(state_after(&attempt(9, 6), failed()), Some(JobState::Discarded));
+    }
+
+    #[test]
+    fn a_failure_that_names_a_time_is_retried_then_and_still_used_up() {
+        let wait = Duration::from_mins(7);
+        let failed = || Err(Failure::RetryIn { error: "too fast".into(), wait });
+
+        let ending = decide(&attempt(1, 0), failed(), DateTime::UNIX_EPOCH);
+
+        let until = later(DateTime::UNIX_EPOCH, wait);
+        assert_eq!(ending.and_then(|ending| ending.until()), Some(until));
+        assert_eq!(state_after(&attempt(3, 0), failed()), Some(JobState::Discarded));
+    }
+
+    #[test]
+    fn the_causes_of_a_failure_are_remembered_as_far_as_they_fit() {
+        let long = "ü".repeat(ERROR_CHARS_MAX);
+        let failed = Failure::Retry("no answer".into());
+        let failed = failed.traced(vec!["no route".into(), "\0".into(), long]);
+
+        let ending = decide(&attempt(1, 0), Err(failed), DateTime::UNIX_EPOCH);
+
+        let error = ending.and_then(|ending| ending.job_error(1, DateTime::UNIX_EPOCH));
+        assert_eq!(
+            error.map(|error| error.stack),
+            Some(vec!["no route".into(), "\u{fffd}".into()])
+        );
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! life of an attempt reads top to bottom. The same steps serve the producer's attempts, each a
 //! temporary process of its own, and [`crate::drain`]. The recorder writes down what was decided.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use otp::{ChildSpec, ExitReason, Shutdown};
 use crate::counters::Count;
 use crate::ending::{self, Ending};
 use crate::slots::{Slot, child_id};
-use crate::{Attempt, Failure, Performed, Performers, Queues};
+use crate::{Attempt, Failure, Performed, Performers, Queues, panics};
 
 /// A temporary child that performs the attempt of this slot: whatever ends it, it is not restarted,
 /// because the next attempt is claimed like the first.
@@ -47,7 +46,9 @@ pub(crate) async fn execute(
     let attempt = slot.attempt();
     let end = perform(performers, attempt).await;
     let exit = end.exit();
-    let ending = ending::decide(attempt, end.answer(attempt.timeout), queues.now());
+    let answer = end.answer(attempt.timeout);
+    let answer = answer.map_err(|failure| failure.with_backoff(performers, attempt));
+    let ending = ending::decide(attempt, answer, queues.now());
     if ending.is_none() {
         slot.slots().counters.add(Count::Completed, 1);
     }
@@ -57,7 +58,7 @@ pub(crate) async fn execute(
 /// How performing an attempt ended.
 enum End {
     Answered(Result<Performed, Failure>),
-    Panicked(String),
+    Panicked { message: String, stack: Vec<String> },
     TimedOut,
 }
 
@@ -66,7 +67,9 @@ impl End {
     fn answer(self, timeout: Duration) -> Result<Performed, Failure> {
         match self {
             Self::Answered(answer) => answer,
-            Self::Panicked(message) => Err(Failure::Retry(format!("panicked: {message}"))),
+            Self::Panicked { message, stack } => {
+                Err(Failure::Retry(format!("panicked: {message}")).traced(stack))
+            }
             Self::TimedOut => {
                 let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 let period = Period::milliseconds(timeout_ms);
@@ -78,7 +81,9 @@ impl End {
     /// What it means for the process: a panic shows in the tree, a failure of the job does not.
     fn exit(&self) -> Result<(), ExitReason> {
         match self {
-            Self::Panicked(message) => Err(ExitReason::Failed(format!("panicked: {message}"))),
+            Self::Panicked { message, .. } => {
+                Err(ExitReason::Failed(format!("panicked: {message}")))
+            }
             Self::Answered(_) | Self::TimedOut => Ok(()),
         }
     }
@@ -94,13 +99,9 @@ async fn perform(performers: &Performers, attempt: &Attempt) -> End {
     let caught = AssertUnwindSafe(performing).catch_unwind();
     match tokio::time::timeout(attempt.timeout, caught).await {
         Ok(Ok(answer)) => End::Answered(answer),
-        Ok(Err(panic)) => End::Panicked(panic_message(&*panic)),
+        Ok(Err(panic)) => {
+            End::Panicked { message: panics::message(&*panic), stack: panics::stack_of(&*panic) }
+        }
         Err(_) => End::TimedOut,
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned())
 }

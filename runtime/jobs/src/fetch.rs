@@ -37,7 +37,7 @@ pub async fn claim(
          from next
          where job.id = next.id
          returning job.id, job.queue, job.name, job.args, job.scope, job.attempt, job.excused, \
-         job.max_attempts, job.timeout_ms, job.scheduled_at, job.attempted_at, job.priority",
+         job.max_attempts, job.timeout_ms, job.scheduled_at, job.attempted_at, job.priority, job.tags, job.meta",
     )
     .bind(queue)
     .bind(i64::from(demand))
@@ -76,6 +76,8 @@ impl FromRow<'_, PgRow> for Claimed {
             timeout: Duration::from_millis(row.try_get::<i64, _>("timeout_ms")?.unsigned_abs()),
             scheduled_at: row.try_get("scheduled_at")?,
             attempted_at: row.try_get("attempted_at")?,
+            tags: row.try_get("tags")?,
+            meta: row.try_get("meta")?,
         };
         Ok(Self { priority: row.try_get("priority")?, attempt })
     }

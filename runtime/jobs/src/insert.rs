@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use crate::{JobState, NewJob, unique};
+use crate::{BadJob, JobState, NewJob, unique};
 
 /// Arguments larger than this belong into a table of the domain; the job carries their id.
 pub const ARGS_BYTES_MAX: usize = 256 * 1024;
@@ -49,6 +49,14 @@ pub enum EnqueueError {
         /// The size of its arguments.
         bytes: usize,
     },
+    /// It breaks a rule for jobs.
+    #[error("job `{name}` cannot be enqueued: {rule}")]
+    Malformed {
+        /// The name of the job.
+        name: String,
+        /// The rule.
+        rule: BadJob,
+    },
     /// The database refused or failed.
     #[error("could not enqueue job `{name}` into queue `{queue}`")]
     Database {
@@ -87,7 +95,7 @@ pub async fn enqueue_all(
     jobs: &[NewJob],
     now: Timestamp,
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    jobs.iter().try_for_each(must_be_small)?;
+    jobs.iter().try_for_each(NewJob::check)?;
     let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let failed = |source| EnqueueError::Database {
         name: first.name.clone(),
@@ -141,14 +149,6 @@ async fn decide(
         }
     });
     Ok(decided.collect())
-}
-
-fn must_be_small(job: &NewJob) -> Result<(), EnqueueError> {
-    let bytes = job.args.to_string().len();
-    if bytes > ARGS_BYTES_MAX {
-        return Err(EnqueueError::ArgsTooLarge { name: job.name.clone(), bytes });
-    }
-    Ok(())
 }
 
 fn state(job: &NewJob, now: Timestamp) -> JobState {

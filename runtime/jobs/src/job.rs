@@ -33,7 +33,7 @@ pub enum JobState {
     Completed,
     /// Given up on purpose, by itself or by an operator.
     Cancelled,
-    /// Given up because its attempts are used up.
+    /// Given up because its attempts are used up, or because none would ever succeed.
     Discarded,
 }
 
@@ -108,9 +108,10 @@ pub struct NewJob {
     pub unique_key: Option<String>,
     /// By which rules it is unique; they also make its key, if it has none.
     pub unique: Option<Unique>,
-    /// Words to find it by.
+    /// Words to find it by; at most [`crate::TAGS_MAX`].
     pub tags: Vec<String>,
-    /// What its maker notes about it; an object. The performer is given it.
+    /// What its maker notes about it; an object of at most [`crate::META_BYTES_MAX`]. The
+    /// performer is given it.
     pub meta: Value,
     /// What the limits of the queue count it under.
     pub partition_key: Option<String>,
@@ -228,6 +229,9 @@ pub struct JobError {
     pub attempt: u32,
     /// What.
     pub error: String,
+    /// Its chain of causes, or the place of a panic, a line each; empty if nothing is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
 }
 
 /// The columns a [`JobRow`] is read from, to be spliced into a statement.

@@ -160,23 +160,23 @@ fn tell(slots: &Slots, attempt: &Attempt, ending: &Ending) {
     let counters = &slots.counters;
     let Attempt { job_id, name, number, .. } = attempt;
     match ending {
-        Ending::Completed => counters.add(Count::Completed, 1),
-        Ending::Cancelled { reason } => {
+        Ending::Completed | Ending::CompletedWith { .. } => counters.add(Count::Completed, 1),
+        Ending::Cancelled { reason, .. } => {
             counters.add(Count::Cancelled, 1);
             tracing::info!(%job_id, name, number, reason, "job cancelled itself");
         }
-        Ending::Retryable { error, until } => {
+        Ending::Retryable { error, until, .. } => {
             counters.add(Count::Failed, 1);
             counters.add(Count::Retried, 1);
             tracing::warn!(%job_id, name, number, error, %until, "attempt failed, to be retried");
         }
-        Ending::Discarded { error } => {
+        Ending::Discarded { error, .. } => {
             counters.add(Count::Failed, 1);
             counters.add(Count::Discarded, 1);
-            tracing::error!(%job_id, name, number, error, "job discarded after its last attempt");
+            tracing::error!(%job_id, name, number, error, "job discarded");
         }
         Ending::Snoozed { .. } => counters.add(Count::Snoozed, 1),
-        Ending::Excused { error, until } => {
+        Ending::Excused { error, until, .. } => {
             counters.add(Count::Excused, 1);
             tracing::warn!(%job_id, name, number, error, %until, "attempt excused, to be retried");
         }

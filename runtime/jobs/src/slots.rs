@@ -312,6 +312,8 @@ mod tests {
             timeout: Duration::from_secs(1),
             scheduled_at: DateTime::UNIX_EPOCH,
             attempted_at: DateTime::UNIX_EPOCH,
+            tags: Vec::new(),
+            meta: Value::Null,
         }
     }
 

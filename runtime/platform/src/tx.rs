@@ -121,7 +121,7 @@ impl From<jobs::EnqueueError> for Error {
     fn from(error: jobs::EnqueueError) -> Self {
         match error {
             jobs::EnqueueError::Database { source, .. } => source.into(),
-            too_large @ jobs::EnqueueError::ArgsTooLarge { .. } => Self::failure(too_large),
+            bad => Self::failure(bad),
         }
     }
 }
