@@ -322,14 +322,13 @@ pub(crate) use all_columns;
 
 impl FromRow<'_, PgRow> for JobRow {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let state: &str = row.try_get("state")?;
         let duration_us: Option<i64> = row.try_get("duration_us")?;
         Ok(Self {
             job_id: row.try_get("id")?,
             org_id: row.try_get("org_id")?,
             queue: row.try_get("queue")?,
             name: row.try_get("name")?,
-            state: JobState::from_name(state).ok_or_else(|| unreadable("state", state))?,
+            state: state(row)?,
             args: row.try_get("args")?,
             scope: row.try_get::<Json<Scope>, _>("scope")?.0,
             priority: row.try_get("priority")?,
@@ -358,6 +357,12 @@ impl FromRow<'_, PgRow> for JobRow {
             waits_for: count(row, "waits_for")?,
         })
     }
+}
+
+/// The state of a job.
+pub(crate) fn state(row: &PgRow) -> Result<JobState, sqlx::Error> {
+    let state: &str = row.try_get("state")?;
+    JobState::from_name(state).ok_or_else(|| unreadable("state", state))
 }
 
 /// A column whose check constraint keeps it from being negative.

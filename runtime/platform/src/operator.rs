@@ -13,6 +13,8 @@ use uuid::Uuid;
 mod checkpoints;
 mod consumers;
 mod enact;
+mod jobs_changed;
+mod jobs_shown;
 mod kill;
 mod log;
 mod partitions;
@@ -34,6 +36,8 @@ pub use consumers::{
     SkipEvent, SkippedEvents, SkippedView, StallView,
 };
 pub(crate) use enact::enact;
+pub use jobs_changed::{CancelJob, DeleteJob, DiscardJob, EditJob, RetryJob, RunJobNow};
+pub use jobs_shown::{CountJobs, GetJob, JobCountView, JobErrorView, JobView, Jobs, ListJobs};
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
 pub use log::{Cursors, ListCursors, ListEvents, SealedEventView, SealedEvents, VerifyChain};
 pub use partitions::{
@@ -47,9 +51,7 @@ pub use projections::{
     DigestProjection, DigestView, ListProjections, ProjectionDigest, ProjectionView, Projections,
     RebuildView,
 };
-pub use queues::{
-    CancelJob, Jobs, ListJobs, ListQueues, PauseQueue, QueueList, ResumeQueue, RetryJob,
-};
+pub use queues::{ListQueues, PauseQueue, QueueList, ResumeQueue};
 pub use reactions::{ReactionView, ReactionsReplayed, ReplayReactions};
 pub use rebuilds::{
     CancelRebuild, KeepProjection, PauseRebuild, RebuildProjection, RebuildTurned, ResumeRebuild,
@@ -92,8 +94,14 @@ pub fn domain() -> Domain {
         .action::<PauseQueue>()
         .action::<ResumeQueue>()
         .action::<ListJobs>()
+        .action::<CountJobs>()
+        .action::<GetJob>()
         .action::<RetryJob>()
+        .action::<RunJobNow>()
         .action::<CancelJob>()
+        .action::<DiscardJob>()
+        .action::<DeleteJob>()
+        .action::<EditJob>()
         .action::<ListCursors>()
         .action::<ListProjections>()
         .action::<RebuildProjection>()

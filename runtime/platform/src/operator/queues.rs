@@ -1,47 +1,29 @@
-//! Looking at queues and jobs, and acting on them: pause, resume, retry, cancel.
+//! Looking at queues, and acting on them: pause, resume.
 
 use std::collections::BTreeMap;
 
-use jobs::admin::{self, AdminError, JobFilter};
-use jobs::{JobRow, JobState};
-use kernel::{JobId, OrgId, Timestamp};
+use jobs::admin;
+use kernel::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::jobs_shown::admin_error;
 use crate::operation::{Access, Action, Spec};
-use crate::refusal::{Error, Reason, Refusal, Result};
+use crate::refusal::{Reason, Refusal, Result};
 use crate::system::System;
 
-/// Why a wish about a queue or a job is not granted.
+/// Why a wish about a queue is not granted.
 #[derive(Debug, thiserror::Error)]
 enum NotGranted {
-    #[error("{0}")]
-    NoSuchJob(String),
-    #[error("{0}")]
-    WrongState(String),
     #[error("there is no queue `{0}`; queues are named after their domains")]
     NoSuchQueue(String),
-    #[error("`{0}` is no state of a job; the states are {1}")]
-    NoSuchState(String, String),
 }
 
 impl Refusal for NotGranted {
     fn reason(&self) -> Reason {
         match self {
-            Self::NoSuchJob(_) => Reason::not_found("no_such_job").at("/job_id"),
-            Self::WrongState(_) => Reason::conflict("wrong_state").at("/job_id"),
             Self::NoSuchQueue(_) => Reason::not_found("no_such_queue").at("/queue"),
-            Self::NoSuchState(..) => Reason::invalid("no_such_state").at("/state"),
         }
-    }
-}
-
-fn admin_error(error: AdminError) -> Error {
-    match error {
-        AdminError::NoSuchJob(_) => NotGranted::NoSuchJob(error.to_string()).into(),
-        AdminError::WrongState { .. } => NotGranted::WrongState(error.to_string()).into(),
-        AdminError::Database(error) => error.into(),
     }
 }
 
@@ -69,7 +51,7 @@ pub struct QueueView {
     pub limit: u32,
     /// Attempts running on this node.
     pub running: u32,
-    /// Jobs by state.
+    /// Jobs by state. Those that are finished are counted up to 10000, which means: at least.
     pub counts: BTreeMap<String, u64>,
 }
 
@@ -142,134 +124,4 @@ impl Action for ResumeQueue {
 fn must_exist(system: &System, queue: &str) -> Result<()> {
     let known = system.catalog().domain(queue);
     known.map(drop).ok_or_else(|| NotGranted::NoSuchQueue(queue.to_owned()).into())
-}
-
-/// List jobs, newest first.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListJobs {
-    /// Only those of this queue.
-    #[serde(default)]
-    pub queue: Option<String>,
-    /// Only those in this state, for example `retryable`.
-    #[serde(default)]
-    pub state: Option<String>,
-    /// How many to list; 50 unless told.
-    #[serde(default = "fifty")]
-    #[schemars(range(min = 1, max = 500))]
-    pub limit: u32,
-    /// Where to go on: the `next` of the page before.
-    #[serde(default)]
-    pub cursor: Option<JobId>,
-}
-
-const fn fifty() -> u32 {
-    50
-}
-
-/// A page of jobs.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Jobs {
-    /// The jobs, newest first.
-    pub items: Vec<JobView>,
-    /// The cursor of the next page, if there may be one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<JobId>,
-}
-
-/// A job.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct JobView {
-    /// Its identity.
-    pub job_id: JobId,
-    /// The organisation it is for.
-    pub org_id: OrgId,
-    /// Its queue.
-    pub queue: String,
-    /// What is to be done.
-    pub name: String,
-    /// `available`, `scheduled`, `executing`, `retryable`, `completed`, `cancelled` or `discarded`.
-    pub state: String,
-    /// Attempts made.
-    pub attempt: u32,
-    /// Attempts allowed.
-    pub max_attempts: u16,
-    /// Its arguments.
-    pub args: Value,
-    /// When it is or was due.
-    pub scheduled_at: Timestamp,
-    /// What went wrong in its attempts, oldest first.
-    pub errors: Vec<String>,
-}
-
-impl From<JobRow> for JobView {
-    fn from(job: JobRow) -> Self {
-        Self {
-            job_id: job.job_id,
-            org_id: job.org_id,
-            queue: job.queue,
-            name: job.name,
-            state: job.state.name().to_owned(),
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            args: job.args,
-            scheduled_at: job.scheduled_at,
-            errors: job.errors.into_iter().map(|error| error.error).collect(),
-        }
-    }
-}
-
-impl Action for ListJobs {
-    const SPEC: Spec = Spec::read("list_jobs", "/jobs").needs(Access::Operate);
-    type Output = Jobs;
-    async fn act(self, system: &System) -> Result<Jobs> {
-        let state = self.state.map(|name| state_of(&name)).transpose()?;
-        let filter = JobFilter { queue: self.queue, state };
-        let page = admin::list_jobs(system.queues(), &filter, self.cursor, self.limit)
-            .await
-            .map_err(admin_error)?;
-        Ok(Jobs { items: page.jobs.into_iter().map(JobView::from).collect(), next: page.next })
-    }
-}
-
-fn state_of(name: &str) -> Result<JobState> {
-    JobState::from_name(name).ok_or_else(|| {
-        let known = JobState::ALL.map(JobState::name).join(", ");
-        NotGranted::NoSuchState(name.to_owned(), known).into()
-    })
-}
-
-/// Make a job available again, now: one that waits for a retry, or that was cancelled or discarded.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RetryJob {
-    /// The job.
-    pub job_id: JobId,
-}
-
-/// Cancel a job that is not finished.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CancelJob {
-    /// The job.
-    pub job_id: JobId,
-}
-
-impl Action for RetryJob {
-    const SPEC: Spec = Spec::invoke("retry_job", "/jobs/{job_id}/retry").needs(Access::Operate);
-    type Output = JobView;
-    async fn act(self, system: &System) -> Result<JobView> {
-        let job = admin::retry_job(system.queues(), self.job_id).await.map_err(admin_error)?;
-        system.queues().nudge(&job.queue);
-        Ok(job.into())
-    }
-}
-
-impl Action for CancelJob {
-    const SPEC: Spec = Spec::invoke("cancel_job", "/jobs/{job_id}/cancel").needs(Access::Operate);
-    type Output = JobView;
-    async fn act(self, system: &System) -> Result<JobView> {
-        let job = admin::cancel_job(system.queues(), self.job_id).await.map_err(admin_error)?;
-        Ok(job.into())
-    }
 }
