@@ -7,8 +7,9 @@ use sqlx::{PgConnection, Row};
 
 use crate::counters::Count;
 use crate::ending::Ended;
-use crate::fetch::claim;
-use crate::{Attempt, Performers, Queues, database, executor, recorder, stager};
+use crate::limited::claim_by;
+use crate::slots::Slots;
+use crate::{Attempt, Performers, Queues, database, executor, recorder, settings, stager};
 
 /// A queue whose jobs cause more than this many others is not drained to its end.
 const DRAINED_MAX: usize = 10_000;
@@ -43,6 +44,7 @@ pub async fn drain(
     performers: &Performers,
 ) -> Result<usize, DrainError> {
     let slots = queues.slots(queue);
+    settings::settle(queues, &slots).await?;
     let unrecorded = |error: sqlx::Error| DrainError::Unrecorded {
         queue: queue.to_owned(),
         reason: error.to_string(),
@@ -50,7 +52,7 @@ pub async fn drain(
     for drained in 0..DRAINED_MAX {
         stager::stage(queues).await?;
         let under_way = slots.begin_claim();
-        let Some(attempt) = claim_one(queues, queue).await? else {
+        let Some(attempt) = claim_one(queues, &slots).await? else {
             return Ok(drained);
         };
         slots.counters.add(Count::Claimed, 1);
@@ -67,9 +69,9 @@ pub async fn drain(
     Err(DrainError::Endless { queue: queue.to_owned() })
 }
 
-async fn claim_one(queues: &Queues, queue: &str) -> Result<Option<Attempt>, sqlx::Error> {
+async fn claim_one(queues: &Queues, slots: &Slots) -> Result<Option<Attempt>, sqlx::Error> {
     let mut transaction = database::begin(queues.pool()).await?;
-    let claimed = claim(&mut transaction, queue, 1, queues.node_id(), queues.now()).await?;
+    let claimed = claim_by(&mut transaction, queues, slots, 1).await?;
     transaction.commit().await?;
     Ok(claimed.into_iter().next())
 }

@@ -10,7 +10,18 @@ use sqlx::{FromRow, PgConnection, Row};
 use crate::Attempt;
 use crate::job::count;
 
-/// Claims up to `demand` available jobs of a queue for a node, unless the queue is paused.
+/// The columns an [`Attempt`] is read from, to be spliced into a statement that claims.
+macro_rules! attempt_columns {
+    () => {
+        "job.id, job.queue, job.name, job.args, job.scope, job.attempt, job.excused, \
+         job.max_attempts, job.timeout_ms, job.scheduled_at, job.attempted_at, job.priority, \
+         job.tags, job.meta"
+    };
+}
+pub(crate) use attempt_columns;
+
+/// Claims up to `demand` available jobs of a queue for a node, unless the queue is paused or has
+/// limits over all nodes: then a claim counts first.
 pub async fn claim(
     connection: &mut PgConnection,
     queue: &str,
@@ -20,12 +31,13 @@ pub async fn claim(
 ) -> Result<Vec<Attempt>, sqlx::Error> {
     // The sub-select is materialised, because the planner may otherwise run it once for each row
     // it updates and so claim more than was asked for. Rows another node holds are skipped.
-    sqlx::query_as(
+    sqlx::query_as(concat!(
         "with next as materialized (
              select id from jobs.jobs
              where queue = $1 and state = 'available'
                and not exists (
-                   select from jobs.queues where queue = $1 and paused_at is not null
+                   select from jobs.queues
+                   where queue = $1 and (paused_at is not null or is_limited)
                )
              order by priority, scheduled_at, id
              limit $2
@@ -36,9 +48,9 @@ pub async fn claim(
              duration_us = null
          from next
          where job.id = next.id
-         returning job.id, job.queue, job.name, job.args, job.scope, job.attempt, job.excused, \
-         job.max_attempts, job.timeout_ms, job.scheduled_at, job.attempted_at, job.priority, job.tags, job.meta",
-    )
+         returning ",
+        attempt_columns!(),
+    ))
     .bind(queue)
     .bind(i64::from(demand))
     .bind(node)
@@ -49,13 +61,13 @@ pub async fn claim(
 }
 
 /// A claimed job with what it is ordered by.
-struct Claimed {
+pub(crate) struct Claimed {
     priority: i16,
     attempt: Attempt,
 }
 
 /// `returning` keeps no order, so the order of the claim is restored here.
-fn in_order(mut claimed: Vec<Claimed>) -> Vec<Attempt> {
+pub(crate) fn in_order(mut claimed: Vec<Claimed>) -> Vec<Attempt> {
     claimed.sort_by_key(|Claimed { priority, attempt }| {
         (*priority, attempt.scheduled_at, attempt.job_id)
     });

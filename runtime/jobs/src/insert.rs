@@ -172,12 +172,14 @@ async fn insert(
          partition_key)
          select id, org_id, queue, name, state, args, scope, priority, max_attempts, timeout_ms, \
              unique_key, $12, scheduled_at, \
-             array(select jsonb_array_elements_text(tags)), meta, partition_key
+             array(select jsonb_array_elements_text(tags)), meta, \
+             jobs.partition_of(partition_by, partition_key, org_id, name, args)
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], \
              $7::jsonb[], $8::smallint[], $9::int[], $10::bigint[], $11::text[], \
              $13::timestamptz[], $14::jsonb[], $15::jsonb[], $16::text[])
              as job (id, org_id, queue, name, state, args, scope, priority, max_attempts, \
-             timeout_ms, unique_key, scheduled_at, tags, meta, partition_key)",
+             timeout_ms, unique_key, scheduled_at, tags, meta, partition_key)
+         left join jobs.queues using (queue)",
     )
     .bind(each().map(|job| job.job_id.uuid()).collect::<Vec<_>>())
     .bind(each().map(|job| job.scope.org_id.uuid()).collect::<Vec<_>>())

@@ -9,7 +9,7 @@
 //!
 //! | process | place | from |
 //! |---|---|---|
-//! | leader, stager, sweeper, lifeline, pruner, cron | `root/jobs` | [`duties`] |
+//! | leader, stager, sweeper, settings, lifeline, pruner, cron | `root/jobs` | [`duties`] |
 //! | queue: attempts, recorder, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
@@ -20,6 +20,7 @@
 pub mod admin;
 mod attempt;
 pub mod backoff;
+mod control;
 mod counters;
 pub mod cron;
 mod database;
@@ -32,13 +33,17 @@ mod insert;
 mod job;
 pub mod leader;
 pub mod lifeline;
+mod limited;
+pub mod limits;
 pub mod panics;
 pub mod producer;
 pub mod pruner;
 mod queues;
 mod recorder;
 mod rules;
+mod scaling;
 pub mod schedule;
+pub mod settings;
 mod slots;
 pub mod stager;
 pub mod sweeper;
@@ -51,8 +56,10 @@ pub use ending::{ERRORS_MAX, RESULT_BYTES_MAX, complete, complete_with};
 pub use fetch::claim;
 pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, enqueue_all, find_duplicate};
 pub use job::{JobError, JobRow, JobState, NewJob};
+pub use limits::{Contradiction, Limits, Overrides, PartitionBy};
 pub use queues::{QueueStats, Queues};
 pub use rules::{BadJob, META_BYTES_MAX, PRIORITY_MAX, TAG_CHARS_MAX, TAGS_MAX};
+pub use scaling::ScaleError;
 pub use schedule::Schedule;
 pub use unique::{Replace, Unique};
 
@@ -62,6 +69,7 @@ pub mod duties {
     pub use crate::leader::child as leader;
     pub use crate::lifeline::child as lifeline;
     pub use crate::pruner::child as pruner;
+    pub use crate::settings::child as settings;
     pub use crate::stager::child as stager;
     pub use crate::sweeper::child as sweeper;
 }

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 use crate::counters::Count;
 use crate::ending::stored;
-use crate::fetch::claim;
+use crate::limited::claim_by;
 use crate::slots::{AttemptKey, Slots, child_id};
-use crate::{Performers, Queues, backoff, database, executor, recorder};
+use crate::{Performers, Queues, backoff, database, executor, recorder, settings};
 
 /// After its patience a stopping producer has so long to end what still runs.
 const END_WITHIN: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ pub fn subtree_with(
     performers: Performers,
 ) -> ChildSpec {
     let slots = queues.slots(queue);
-    slots.set_limit(options.limit);
+    slots.declare_limit(options.limit);
     let recorder = recorder::child(queues, &slots);
     let queues = queues.clone();
     let make = move || Producer {
@@ -162,6 +162,9 @@ impl Producer {
             self.adopt().await?;
             self.must_adopt = false;
         }
+        if self.slots.control.is_unsettled() {
+            settings::settle(&self.queues, &self.slots).await?;
+        }
         if self.slots.demand() == 0 {
             return Ok(());
         }
@@ -185,12 +188,11 @@ impl Producer {
 
     /// Claims jobs for the free places and starts their attempts.
     async fn fill(&self, context: &RunContext) -> Result<(), Fault> {
-        let (queue, node) = (&self.slots.queue, self.queues.node_id());
         let under_way = self.slots.begin_claim();
         let mut transaction = database::begin(self.queues.pool()).await?;
         // Places that became free while the transaction was opened are filled, too.
         let demand = self.slots.demand();
-        let claimed = claim(&mut transaction, queue, demand, node, self.queues.now()).await?;
+        let claimed = claim_by(&mut transaction, &self.queues, &self.slots, demand).await?;
         transaction.commit().await?;
         self.slots.counters.add(Count::Claimed, claimed.len() as u64);
         // All places are taken before the first attempt starts: a fault loses none of the rest.

@@ -1,6 +1,7 @@
 //! The queues of this node: a handle that everything which performs or enqueues jobs shares.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::Timestamp;
@@ -13,7 +14,7 @@ use crate::leader::Leadership;
 use crate::lifeline::Watch;
 use crate::pruner::Pruning;
 use crate::slots::Slots;
-use crate::{admin, database};
+use crate::{Limits, admin, database};
 
 /// The queues of this node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ struct Node {
     leadership: Leadership,
     watch: Mutex<Watch>,
     pruning: Pruning,
+    /// How often this node has looked at what is stored about queues.
+    looks: AtomicU64,
 }
 
 /// What a queue does on this node.
@@ -64,6 +67,7 @@ impl Queues {
             leadership: Leadership::default(),
             watch: Mutex::default(),
             pruning: Pruning::default(),
+            looks: AtomicU64::new(0),
         };
         Self { node: Arc::new(node), pool }
     }
@@ -152,11 +156,31 @@ impl Queues {
         self.node.clock.now()
     }
 
-    /// Has so many attempts of `queue` run at once from now on. Those that run finish.
+    /// Has so many attempts of `queue` run at once on this node from now on, unless an operator
+    /// said otherwise. Those that run finish.
     pub fn set_limit(&self, queue: &str, limit: u32) {
         let slots = self.slots(queue);
-        slots.set_limit(limit);
+        slots.declare_limit(limit);
         slots.nudge.nudge();
+    }
+
+    /// Declares what limits a queue over all nodes, by the page of this one. Its producer stores
+    /// that before it claims again; the node that declared last is the one that counts.
+    pub fn set_limits(&self, queue: &str, limits: Limits) {
+        let slots = self.slots(queue);
+        slots.declare_limits(limits);
+        slots.nudge.nudge();
+    }
+
+    /// The name under which an operator speaks of this node. The process of a domain is a node of
+    /// its own, whose name begins with that of its platform.
+    pub(crate) fn settings_name(&self) -> &str {
+        let name = self.node_name();
+        name.split_once('/').map_or(name, |(platform, _)| platform)
+    }
+
+    pub(crate) fn count_look(&self) -> u64 {
+        self.node.looks.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What the processes of a queue share; made when first asked for.

@@ -153,6 +153,10 @@ async fn write(
             slots.counters.add(Count::Superseded, 1);
         }
     }
+    if slots.control.is_limited() {
+        // A place over all nodes is free from here on only.
+        slots.nudge.nudge();
+    }
     Ok(())
 }
 

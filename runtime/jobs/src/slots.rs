@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kernel::{JobId, Timestamp};
 use otp::Nudge;
 
+use crate::control::Control;
 use crate::counters::Counters;
 use crate::ending::{self, Ended, Ending};
 use crate::{Attempt, Failure};
@@ -34,6 +35,7 @@ pub(crate) struct Slots {
     /// Wakes the recorder.
     pub(crate) ends: Nudge,
     pub(crate) counters: Counters,
+    pub(crate) control: Control,
     limit: AtomicU32,
     book: Mutex<Book>,
 }
@@ -73,6 +75,7 @@ impl Slots {
             nudge: Nudge::new(),
             ends: Nudge::new(),
             counters: Counters::default(),
+            control: Control::default(),
             limit: AtomicU32::new(0),
             book: Mutex::default(),
         }
@@ -92,6 +95,9 @@ impl Slots {
 
     /// How many more attempts may run.
     pub(crate) fn demand(&self) -> u32 {
+        if self.control.is_paused_here() {
+            return 0;
+        }
         let book = self.book();
         let count = |length| u32::try_from(length).unwrap_or(u32::MAX);
         let free = self.limit().saturating_sub(count(book.running.len()));

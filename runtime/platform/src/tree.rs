@@ -100,6 +100,7 @@ impl Parts {
                     jobs::duties::leader(queues),
                     jobs::duties::stager(queues),
                     jobs::duties::sweeper(queues),
+                    jobs::duties::settings(queues),
                     jobs::duties::lifeline(queues),
                     jobs::duties::pruner(queues),
                 ],

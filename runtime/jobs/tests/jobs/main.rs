@@ -10,6 +10,7 @@ mod faults;
 mod leader;
 mod life;
 mod lifeline;
+mod limits;
 mod listing;
 mod operators;
 mod pruner;

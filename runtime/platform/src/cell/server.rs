@@ -104,7 +104,9 @@ fn root(system: &System, name: DomainName, socket: Socket) -> Result<SupervisorS
     };
     let jobs = system.tuning().section("jobs");
     let jobs = SupervisorSpec::new(jobs.strategy).intensity(jobs.intensity);
-    let jobs = jobs.child(jobs::duties::lifeline(system.queues()));
+    let jobs = jobs
+        .child(jobs::duties::lifeline(system.queues()))
+        .child(jobs::duties::settings(system.queues()));
     let domains = strict().child(subtree::of_domain(system, domain));
     Ok(strict()
         .child(tree::connections(system))
