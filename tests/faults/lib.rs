@@ -2,4 +2,5 @@
 //! the queue and those who judge them must agree on.
 
 pub mod order;
+pub mod perform;
 pub mod work;

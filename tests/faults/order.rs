@@ -1,5 +1,7 @@
 //! The order a worker is given when it is started, and what it can be told while it runs.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// What a worker is to be; the only argument of its program, as JSON.
@@ -13,6 +15,8 @@ pub struct Order {
     pub queues: Vec<(String, u32)>,
     /// The queue that gets threads of its own, if one does.
     pub dedicated: Option<String>,
+    /// The file that lets go of a thread held by a job; without one it lets go by itself.
+    pub release: Option<PathBuf>,
 }
 
 /// What a worker can be told, one line of JSON each. It answers each with a number.

@@ -12,4 +12,6 @@ mod table;
 mod verdict;
 mod worker;
 
+mod bad;
 mod kills;
+mod survivor;

@@ -28,9 +28,11 @@ pub enum Way {
     Flaky,
     /// Panics once, then goes the way of a command.
     Panicking,
+    /// Panics whenever it is tried.
+    Poisonous,
     /// Asks for more time, twice, then goes the way of a command.
     Snoozing,
-    /// Fails whenever it is tried, two times.
+    /// Fails whenever it is tried.
     Hopeless,
     /// Finds that there is nothing to be done.
     Refusing,
@@ -40,12 +42,16 @@ pub enum Way {
     Holding,
     /// Never answers.
     Hanging,
-    /// Holds its thread for a second, without an await.
+    /// Holds its thread without an await, then never answers.
     Spinning,
     /// Takes memory until there is no more.
     Flooding,
     /// Fails with a long text full of what no database likes.
     Verbose,
+    /// Has a name for which nobody has a performer.
+    Unknown,
+    /// Has arguments that its performer cannot read, as after a deploy.
+    Unreadable,
 }
 
 /// The child of a job has this much added to its number.

@@ -1,12 +1,16 @@
 //! What is to be done, and what must have become of it in the end.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use faults::work::{CHILDREN, WORK, Way, Work};
 use jobs::{JobState, NewJob};
 use kernel::{OrgId, Scope, Timestamp};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::site::HARMED;
+use crate::amount::is_full;
 use crate::random::Random;
 
 /// How many jobs in a hundred go each way; some commands are unique or scheduled, see [`mixed`].
@@ -40,10 +44,25 @@ impl Expected {
     pub(crate) fn state(self) -> JobState {
         match self.way {
             Way::Refusing => JobState::Cancelled,
-            Way::Hopeless | Way::Hanging | Way::Spinning | Way::Flooding | Way::Verbose => {
-                JobState::Discarded
-            }
+            Way::Hopeless
+            | Way::Poisonous
+            | Way::Hanging
+            | Way::Spinning
+            | Way::Flooding
+            | Way::Verbose
+            | Way::Unknown
+            | Way::Unreadable => JobState::Discarded,
             _ => JobState::Completed,
+        }
+    }
+
+    /// After how many failed attempts its job is discarded.
+    pub(crate) fn attempts_max(self) -> u16 {
+        match self.way {
+            // The gate has no time for more: each end of a process takes a few seconds to be found.
+            Way::Flooding if !is_full() => 1,
+            _ if self.state() == JobState::Discarded => 2,
+            _ => 20,
         }
     }
 
@@ -102,11 +121,16 @@ pub(crate) fn alike(
     (expected, jobs)
 }
 
-fn job(queue: &str, Expected { number, way }: Expected) -> NewJob {
+fn job(queue: &str, work: Expected) -> NewJob {
+    let Expected { number, way } = work;
     let args = serde_json::to_value(Work { number, way }).expect("numbers and names are JSON");
     let mut job = NewJob::new(queue, WORK, args, Scope::system(org_id(), "faults", Uuid::now_v7()));
-    if Expected::state(Expected { number, way }) == JobState::Discarded {
-        job.max_attempts = 2;
+    job.max_attempts = work.attempts_max();
+    match way {
+        Way::Hanging | Way::Spinning => job.timeout = Duration::from_millis(200),
+        Way::Unknown => "unheard_of".clone_into(&mut job.name),
+        Way::Unreadable => job.args = json!({ "number": number, "path": "renamed" }),
+        _ => {}
     }
     job
 }

@@ -81,6 +81,7 @@ impl Site {
             database_url: self.cluster.app().to_url_lossy().to_string(),
             queues: LIMITS.map(|(queue, limit)| (queue.to_owned(), limit)).to_vec(),
             dedicated: None,
+            release: None,
         }
     }
 
@@ -108,6 +109,17 @@ impl Site {
         }
     }
 
+    /// Watches while something else is done.
+    pub(crate) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+        let is_done = AtomicBool::new(false);
+        let doing = async {
+            let done = doing.await;
+            is_done.store(true, Ordering::Relaxed);
+            done
+        };
+        tokio::join!(doing, self.watch(&is_done)).0
+    }
+
     async fn look(&self) {
         let ended = "select count(*) from jobs.finished where queue = 'recruit'";
         let others = "select count(*) from faults.effects where queue = 'payroll'";
@@ -133,22 +145,34 @@ impl Site {
         until("jobs to end", PATIENCE, async || self.ended() >= ended).await;
     }
 
+    /// Waits until a count of the owner's is reached.
+    pub(crate) async fn until_count(&self, query: &'static str, expected: i64) {
+        let is_reached = async || self.cluster.number(query).await == Some(expected);
+        until(query, PATIENCE, is_reached).await;
+    }
+
+    /// Opens the gate before which jobs wait, or closes it.
+    pub(crate) async fn set_gate(&self, is_open: bool) {
+        let set = "update faults.gate set is_open = $1";
+        let set = sqlx::query(set).bind(is_open).execute(&self.cluster.owner).await;
+        set.expect("the server is there");
+    }
+
     /// Waits until every job has ended and was swept, and judges.
     pub(crate) async fn judge(&self, expected: &[Expected]) -> Verdict {
-        let is_done = AtomicBool::new(false);
         let settling = async {
             let deadline = Instant::now() + SETTLES_WITHIN;
             let mut ticks = interval(Duration::from_millis(100));
             // A job may leave another, so none may be left in the same look.
             while self.cluster.number("select count(*) from jobs.jobs").await != Some(0) {
                 ticks.tick().await;
+                // What is left then is told by the verdict.
                 if Instant::now() > deadline {
                     break;
                 }
             }
-            is_done.store(true, Ordering::Relaxed);
         };
-        tokio::join!(self.watch(&is_done), settling);
+        self.watched(settling).await;
         verdict::judge(&self.cluster.owner, expected).await
     }
 }

@@ -6,6 +6,8 @@ use faults::order::{Order, Say};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::cluster::signal;
+
 /// The program, which cargo builds with these tests.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_faults-worker");
 
@@ -37,6 +39,11 @@ impl Worker {
     /// Kills it with -9 and waits until it is gone.
     pub(crate) async fn kill(&mut self) {
         self.running.child.kill().await.expect("it can be killed");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &[self.running.child.id().expect("it runs")]);
     }
 
     /// Tells it to do something, and hears its answer.

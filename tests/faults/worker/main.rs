@@ -4,15 +4,14 @@
 //! It lives until its standard input ends, so that it outlives no test, and does what it is told
 //! there: killing what runs in it is part of the trial.
 
-mod perform;
-
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use faults::order::{Order, Say};
-use jobs::{Performers, Queues, duties, producer};
-use otp::{Bulkhead, ChildSpec, Clock, Intensity, Root, Strategy, SupervisorSpec, Tree, Watchdog};
+use faults::perform::performers;
+use jobs::{Queues, duties, producer};
+use otp::{Bulkhead, ChildSpec, Clock, Intensity, Root, Strategy, SupervisorSpec, Tree};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::mpsc;
@@ -66,14 +65,13 @@ fn tree_of(order: &Order, queues: &Queues, pool: &PgPool) -> SupervisorSpec {
     let patient = Intensity::new(100_000, Duration::from_mins(1));
     let duties = SupervisorSpec::new(Strategy::OneForOne)
         .intensity(patient)
-        .child(duties::lifeline(queues))
+        .child(duties::leader(queues))
         .child(duties::stager(queues))
         .child(duties::sweeper(queues))
+        .child(duties::lifeline(queues))
         .child(duties::pruner(queues));
-    let domains = order.queues.iter().map(|(queue, limit)| {
-        let is_dedicated = order.dedicated.as_ref() == Some(queue);
-        domain(queue, *limit, queues, pool, is_dedicated)
-    });
+    let domains =
+        order.queues.iter().map(|(queue, limit)| domain(order, queue, *limit, queues, pool));
     let domains = SupervisorSpec::new(Strategy::OneForOne).intensity(patient).children(domains);
     SupervisorSpec::new(Strategy::OneForOne)
         .intensity(patient)
@@ -81,29 +79,21 @@ fn tree_of(order: &Order, queues: &Queues, pool: &PgPool) -> SupervisorSpec {
         .child(ChildSpec::supervisor("domains", domains))
 }
 
-/// A domain with nothing but its queue, watched as the platform watches one by default if it has
-/// threads of its own; then it has connections of its own as well.
-fn domain(
-    queue: &str,
-    limit: u32,
-    queues: &Queues,
-    pool: &PgPool,
-    is_dedicated: bool,
-) -> ChildSpec {
-    let (name, shared, pool) = (queue.to_owned(), queues.clone(), pool.clone());
+/// A domain with nothing but its queue. On threads of its own it is watched, as the platform does
+/// by default, and has connections of its own.
+fn domain(order: &Order, queue: &str, limit: u32, queues: &Queues, pool: &PgPool) -> ChildSpec {
+    let is_dedicated = order.dedicated.as_deref() == Some(queue);
+    let (name, release) = (queue.to_owned(), order.release.clone());
+    let (shared, pool) = (queues.clone(), pool.clone());
     let make = move || {
         let pool = if is_dedicated { connect(&pool.connect_options()) } else { pool.clone() };
         let queues = shared.through(pool.clone());
-        let performers: Performers = perform::performers(pool);
+        let performers = performers(pool, Clock::system(), release.clone());
         let queue = producer::subtree(&queues, &name, limit, performers);
         Ok(SupervisorSpec::new(Strategy::OneForOne).child(queue))
     };
     let child = ChildSpec::supervisor_from(queue, make);
-    if is_dedicated {
-        child.bulkhead(Bulkhead::new(queue, 1))
-    } else {
-        child.watchdog(Watchdog::default())
-    }
+    if is_dedicated { child.bulkhead(Bulkhead::new(queue, 1)) } else { child }
 }
 
 /// Does what was said, and answers with a number.

@@ -1,18 +1,20 @@
-//! How a worker performs a job: the way it is told to go.
+//! How a job is performed: the way it is told to go.
 
 use std::collections::HashMap;
 use std::future::pending;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use faults::work::{CHILDREN, WORK, Way, Work, long_text};
 use jobs::{Attempt, BoxFuture, Failure, NewJob, Outcome, Perform, Performed, Performers};
 use otp::Clock;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{interval, sleep};
 
-/// How long a job that holds its thread does so.
+use crate::work::{CHILDREN, WORK, Way, Work, long_text};
+
+/// How long a job that holds its thread does so, unless it is told when to stop.
 const SPINS_FOR: Duration = Duration::from_secs(1);
 /// How long a snooze is.
 const SNOOZE: Duration = Duration::from_millis(500);
@@ -21,9 +23,11 @@ const DELAY_MS_MAX: u64 = 8;
 
 type Answer = Result<Performed, Failure>;
 
-/// The performers of a queue.
-pub(crate) fn performers(pool: PgPool) -> Performers {
-    let performer: Arc<dyn Perform> = Arc::new(Performer { pool, clock: Clock::system() });
+/// The performers of a queue. A job that holds its thread does so until there is such a file, if
+/// one is named.
+#[must_use]
+pub fn performers(pool: PgPool, clock: Clock, release: Option<PathBuf>) -> Performers {
+    let performer: Arc<dyn Perform> = Arc::new(Performer { pool, clock, release });
     Arc::new(HashMap::from([(WORK.to_owned(), performer)]))
 }
 
@@ -31,6 +35,7 @@ pub(crate) fn performers(pool: PgPool) -> Performers {
 struct Performer {
     pool: PgPool,
     clock: Clock,
+    release: Option<PathBuf>,
 }
 
 impl Perform for Performer {
@@ -53,6 +58,7 @@ impl Performer {
                 Err(Failure::Retry("not this time".to_owned()))
             }
             Way::Panicking if attempt.used() == 1 => panic!("unlucky"),
+            Way::Poisonous => panic!("unlucky, as ever"),
             Way::Snoozing if attempt.excused < 2 => Ok(Performed::Outcome(Outcome::Snooze(SNOOZE))),
             Way::Hopeless => Err(Failure::Retry("never".to_owned())),
             Way::Refusing => {
@@ -61,11 +67,8 @@ impl Performer {
             Way::Verbose => Err(Failure::Retry(long_text())),
             Way::Hanging => pending().await,
             Way::Spinning => {
-                let begun = Instant::now();
-                while begun.elapsed() < SPINS_FOR {
-                    std::hint::spin_loop();
-                }
-                Err(Failure::Retry("out of breath".to_owned()))
+                self.spin();
+                pending().await
             }
             Way::Flooding => {
                 let mut flood = Vec::new();
@@ -76,6 +79,17 @@ impl Performer {
             }
             Way::Outside => self.call(work, attempt).await,
             _ => self.command(work, attempt).await,
+        }
+    }
+
+    fn spin(&self) {
+        let begun = Instant::now();
+        let is_released = || match &self.release {
+            Some(file) => file.exists(),
+            None => begun.elapsed() > SPINS_FOR,
+        };
+        while !is_released() {
+            std::hint::spin_loop();
         }
     }
 
