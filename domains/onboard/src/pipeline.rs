@@ -57,7 +57,7 @@ pub(crate) struct Assignment {
 }
 
 /// Does the next stage of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RunStage {
     pub(crate) document_id: DocumentId,
 }

@@ -12,7 +12,7 @@ use crate::outbox::{Letter, hand_over};
 ///
 /// The message's id is the provider's idempotency key, so an attempt that is made again after a
 /// crash does not send a second message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SendMessage {
     pub(crate) message_id: MessageId,
 }

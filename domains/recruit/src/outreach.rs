@@ -133,7 +133,7 @@ impl Query for ListOutreach {
 }
 
 /// Hands one message to the provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SendOutreach {
     outreach_id: OutreachId,
 }

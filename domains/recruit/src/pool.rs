@@ -29,7 +29,7 @@ const CANDIDATES_MAX: i64 = 5_000;
 const BEST_MAX: usize = 10;
 
 /// Scores the pool of one order: takes the facts, asks the engine, records what it said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ScorePool {
     pub(crate) job_order_id: JobOrderId,
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::domain::{Domain, EventDeclaration};
+use crate::job::UnfitArguments;
 use crate::operation::{Operation, Verb};
 
 /// All domains of a system, free of contradictions.
@@ -109,6 +110,23 @@ impl Catalog {
     #[must_use]
     pub fn operation(&self, domain: &str, name: &str) -> Option<&Operation> {
         self.domain(domain)?.operations.iter().find(|operation| operation.spec.name() == name)
+    }
+
+    /// JSON Schema of the arguments of the jobs of that name in that queue.
+    #[must_use]
+    pub fn job_schema(&self, queue: &str, name: &str) -> Option<&Value> {
+        Some(self.domain(queue)?.jobs.get(name)?.arguments.schema())
+    }
+
+    /// Compares arguments with the schema of the jobs of that name in that queue, for whoever
+    /// enqueues or edits a job without its type. A name that no domain knows is not judged: another
+    /// release may know it.
+    ///
+    /// # Errors
+    /// [`UnfitArguments`] names the places that break the schema.
+    pub fn check_job(&self, queue: &str, name: &str, args: &Value) -> Result<(), UnfitArguments> {
+        let declared = self.domain(queue).and_then(|domain| domain.jobs.get(name));
+        declared.map_or(Ok(()), |declared| declared.arguments.check(args))
     }
 
     pub(crate) fn event_of(&self, type_id: TypeId) -> Option<&EventDeclaration> {

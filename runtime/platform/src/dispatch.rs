@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use jobs::panics::stack_of;
 use kernel::{DomainName, JobId, Role, Scope};
 use serde_json::Value;
 use sqlx::{Postgres, Transaction};
@@ -21,7 +22,7 @@ use crate::operation::{Access, Command, Operation, Query, Runner};
 use crate::operator;
 use crate::refusal::{Error, Reason, Result};
 use crate::system::System;
-use crate::tx::{Snapshot, Trace, Tx, superseded};
+use crate::tx::{Snapshot, Trace, Tx};
 
 /// The answer to a call that may have been made before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +138,7 @@ async fn perform(
             "only commands remember their answers; leave the idempotency key out",
         )),
         (Runner::Command(run), None) => {
-            in_transaction(system, operation.domain, scope, None, async |tx| run(input, tx).await)
-                .await
+            in_transaction(system, operation.domain, scope, async |tx| run(input, tx).await).await
         }
         .map(fresh),
         (Runner::Query(run), None) => {
@@ -172,7 +172,7 @@ async fn remembered(
     run: RunCommand,
 ) -> Result<Answer> {
     let request = idempotency::Request::new(operation, key, &input)?;
-    in_transaction(system, operation.domain, scope, None, async |tx| {
+    in_transaction(system, operation.domain, scope, async |tx| {
         match idempotency::begin(tx, &request).await? {
             Remembered::Answer(value) => Ok(Answer { value, is_replayed: true }),
             Remembered::Nothing => {
@@ -193,7 +193,14 @@ pub(crate) async fn run_command<C: Command>(
     command: C,
     completes: Option<(JobId, u32)>,
 ) -> Result<C::Output> {
-    in_transaction(system, domain, scope, completes, async |tx| command.handle(tx).await).await
+    in_transaction(system, domain, scope, async |tx| {
+        let output = command.handle(tx).await?;
+        if let Some(attempt) = completes {
+            tx.complete(attempt, serde_json::to_value(&output)?).await?;
+        }
+        Ok(output)
+    })
+    .await
 }
 
 /// Answers a typed query.
@@ -224,12 +231,11 @@ async fn in_snapshot<T>(
 }
 
 /// Everything of one call in one transaction: effect, events, jobs and, if the call is a job, its
-/// completion. Whoever waits for the consequences is woken after the commit.
+/// completion, which is the last thing its work does. Whoever waits for the consequences is woken after the commit.
 async fn in_transaction<T>(
     system: &System,
     domain: DomainName,
     scope: &Scope,
-    completes: Option<(JobId, u32)>,
     work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T>,
 ) -> Result<T> {
     let now = system.now();
@@ -240,12 +246,6 @@ async fn in_transaction<T>(
     let trace = tx.trace();
     match result {
         Ok(value) => {
-            if let Some((job_id, attempt)) = completes
-                && !jobs::complete(&mut transaction, job_id, attempt, now).await?
-            {
-                transaction.rollback().await?;
-                return Err(superseded());
-            }
             commit(system, domain, transaction, trace).await?;
             session.give_back();
             Ok(value)
@@ -280,8 +280,18 @@ async fn commit(
 /// A panic inside becomes a failure of this call, with its message in the log.
 pub(crate) async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-        Err(Error::failure(format!("panicked: {}", panic_message(&*panic))))
+        let (message, stack) = (panic_message(&*panic).to_owned(), stack_of(&*panic));
+        Err(Error::failure(Panicked { message, stack }))
     })
+}
+
+/// A panic of an operation.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {message}")]
+pub(crate) struct Panicked {
+    message: String,
+    /// Where it happened, as far as that is known.
+    pub(crate) stack: Vec<String>,
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -13,7 +13,7 @@ use otp::ChildSpec;
 use serde_json::Value;
 
 use crate::form;
-use crate::job::{Job, PerformFn, perform_fn};
+use crate::job::{Arguments, Job, JobDeclaration};
 use crate::operation::{Action, Command, Operation, Query};
 use crate::page::Page;
 use crate::projection::{Projecting, Projection, ProjectionDeclaration};
@@ -105,13 +105,6 @@ impl Unpublished {
     }
 }
 
-/// A job a domain performs.
-#[derive(Clone, Copy)]
-pub(crate) struct JobDeclaration {
-    pub(crate) perform: PerformFn,
-    type_id: TypeId,
-}
-
 impl Domain {
     /// A domain that does nothing yet.
     #[must_use]
@@ -139,8 +132,10 @@ impl Domain {
                  invoke or internal"
             );
         };
-        self.operations.push(Operation::command::<C>(self.name));
-        self.job::<C>()
+        let operation = Operation::command::<C>(self.name);
+        let arguments = Arguments::of_input(&operation);
+        self.operations.push(operation);
+        self.performs::<C>(arguments)
     }
 
     /// Can be asked this.
@@ -175,16 +170,25 @@ impl Domain {
         name: &'static str,
         react: fn(&Recorded<E>) -> Option<J>,
     ) -> Self {
-        self.subscriptions.push(Subscription::new(name, react));
-        self.job::<J>()
+        self = self.job::<J>();
+        let arguments = Arc::clone(&self.jobs[J::NAME].arguments);
+        self.subscriptions.push(Subscription::new(name, arguments, react));
+        self
     }
 
     /// Performs jobs of this type.
     #[must_use]
-    pub fn job<J: Job>(mut self) -> Self {
-        let declared = JobDeclaration { perform: perform_fn::<J>(), type_id: TypeId::of::<J>() };
+    pub fn job<J: Job>(self) -> Self {
+        if self.jobs.get(J::NAME).is_some_and(|known| known.type_id == TypeId::of::<J>()) {
+            return self;
+        }
+        self.performs::<J>(Arguments::of::<J>(J::NAME))
+    }
+
+    fn performs<J: Job>(mut self, arguments: Arguments) -> Self {
+        let declared = JobDeclaration::of::<J>(arguments);
         if let Some(other) = self.jobs.insert(J::NAME, declared)
-            && other.type_id != declared.type_id
+            && other.type_id != TypeId::of::<J>()
         {
             self.violations.push(format!(
                 "{}: two types of job are named `{}`",

@@ -51,7 +51,7 @@ pub use dispatch::{Answer, allows};
 pub use domain::{Domain, EventDeclaration, Unpublished};
 pub use feed::live_event;
 pub use identity::{Enrolment, Identity};
-pub use job::{Attempt, Job, Outcome};
+pub use job::{Attempt, Enqueued, Job, NewJob, Outcome, UnfitArguments};
 pub use kernel::{
     Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
     Recorded, Role, Scope, Timestamp, Topic, TraceParent, UnknownVersion, UserId, canonical_bytes,

@@ -294,6 +294,11 @@ impl Operation {
         }
     }
 
+    /// What compares inputs with the schema.
+    pub(crate) const fn validator(&self) -> &Arc<jsonschema::Validator> {
+        &self.validator
+    }
+
     /// Compares `input` with the schema and names every field that does not fit.
     ///
     /// # Errors

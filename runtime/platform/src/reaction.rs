@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kernel::{DomainName, Event, EventType, Recorded};
 use store::SealedEvent;
 
-use crate::job::{Job, JobDraft};
+use crate::job::{Arguments, Job, JobDraft};
 use crate::refusal::{Error, Result};
 
 type React = Arc<dyn Fn(&SealedEvent) -> Result<Option<JobDraft>> + Send + Sync>;
@@ -24,11 +24,12 @@ pub(crate) struct Subscription {
 impl Subscription {
     pub(crate) fn new<E: Event, J: Job>(
         name: &'static str,
+        arguments: Arc<Arguments>,
         react: fn(&Recorded<E>) -> Option<J>,
     ) -> Self {
         let react = move |sealed: &SealedEvent| {
             let event = sealed.recorded::<E>().map_err(Error::failure)?;
-            react(&event).map(|job| JobDraft::of(&job)).transpose()
+            react(&event).map(|job| JobDraft::of(&job, &arguments)).transpose()
         };
         Self { name, event: E::TYPE, react: Arc::new(react) }
     }
@@ -37,7 +38,8 @@ impl Subscription {
     ///
     /// # Errors
     /// A refusal when the event is the last its chain of causes may have; a failure when it cannot
-    /// be read, which stalls this subscription until it can.
+    /// be read or causes a job whose arguments break their schema, which stalls this subscription
+    /// for the organisation.
     pub(crate) fn consequence(
         &self,
         domain: DomainName,

@@ -16,7 +16,7 @@ use store::read::EventName;
 use store::replay::ReadModel;
 
 use crate::domain::Domain;
-use crate::job::Performer;
+use crate::job::{JobDeclaration, Performer};
 use crate::projection::rebuilds::{read_model, rebuilder};
 use crate::projection::{ProjectionDeclaration, apply};
 use crate::reaction::Subscription;
@@ -98,11 +98,11 @@ fn one_for_one(children: impl Iterator<Item = ChildSpec>) -> SupervisorSpec {
 }
 
 fn performers(system: &System, domain: &Domain) -> Arc<HashMap<String, Arc<dyn jobs::Perform>>> {
-    let performer = |declaration: &crate::domain::JobDeclaration| {
+    let performer = |declaration: &JobDeclaration| {
         Arc::new(Performer {
             system: system.clone(),
             domain: domain.name(),
-            perform: declaration.perform,
+            declared: declaration.clone(),
         }) as Arc<dyn jobs::Perform>
     };
     let named =

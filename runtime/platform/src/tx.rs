@@ -5,17 +5,18 @@
 //! answers `Ok` and rolls back on anything else.
 
 mod append;
+mod enqueue;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use kernel::{DomainName, JobId, OrgId, Scope, Timestamp};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use store::Session;
 use uuid::Uuid;
 
 use crate::catalog::Catalog;
-use crate::job::{Job, JobDraft};
 use crate::refusal::{Error, Reason, Result};
 
 /// A transaction of one domain, for one organisation.
@@ -93,13 +94,18 @@ impl<'c> Tx<'c> {
         self.connection
     }
 
-    /// Puts a job into this domain's own queue; it starts after the commit, or never.
-    pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<JobId> {
-        self.must_cause()?;
-        let new = JobDraft::of(job)?.into_new(self.domain, self.scope.clone(), None);
-        let enqueued = jobs::enqueue(self.connection, &new, self.now).await.map_err(Error::from)?;
-        self.trace.enqueued = true;
-        Ok(enqueued.job_id())
+    /// Completes the job of this attempt with `result`, in this transaction.
+    ///
+    /// # Errors
+    /// The refusal that another attempt has done it; the transaction must then be rolled back.
+    pub(crate) async fn complete(
+        &mut self,
+        (job_id, attempt): (JobId, u32),
+        result: Value,
+    ) -> Result<()> {
+        let (result, now) = (Some(result), self.now);
+        let owns = jobs::complete_with(self.connection, job_id, attempt, result, now).await?;
+        if owns { Ok(()) } else { Err(superseded()) }
     }
 
     fn must_cause(&self) -> Result<()> {

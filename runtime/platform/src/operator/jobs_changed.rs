@@ -139,10 +139,8 @@ impl Action for EditJob {
         let queues = system.queues();
         if let Some(args) = &self.args {
             let job = admin::get_job(queues, self.job_id).await.map_err(admin_error)?;
-            // A command says what it takes.
-            if let Some(operation) = system.catalog().operation(&job.queue, &job.name) {
-                operation.check(args).map_err(below_args)?;
-            }
+            let fits = system.catalog().check_job(&job.queue, &job.name, args);
+            fits.map_err(|unfit| below_args(Error::malformed(unfit.fields)))?;
         }
         let edit = JobEdit {
             args: self.args,
