@@ -1,7 +1,8 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events assets clean
+.PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events bench-jobs assets
+.PHONY: clean
 
 CARGO ?= cargo
 
@@ -42,6 +43,9 @@ bench-otp: ## Measure supervision against Erlang; QUICK=1 takes under a minute a
 
 bench-events: ## Measure the event log against its server; QUICK=1 takes a minute, FULL=1 half an hour
 	@QUICK=$(QUICK) FULL=$(FULL) scripts/bench-events.sh
+
+bench-jobs: ## Measure the queue against its server; QUICK=1 takes a minute, FULL=1 half an hour
+	@QUICK=$(QUICK) FULL=$(FULL) scripts/bench-jobs.sh
 
 assets: ## Rebuild the console's style sheet and script
 	@scripts/assets.sh

@@ -1,7 +1,14 @@
 //! Benchmarks against the running binary, each printing its figure, its limit and the ratio.
 //!
 //! They start `target/release/finnest` (or what `FINNEST_BIN` names) on an empty directory, talk to
-//! it as a client does, and decide nothing: machines are noisy, people read the ratio.
+//! it as a client does, and decide nothing: machines are noisy, people read the ratio. `events` and
+//! `jobs` measure a part of it on a [`server`] of their own, in rounds, and make a [`report`].
+
+#![expect(clippy::cast_precision_loss, reason = "counts and times of a run are far below 2^52")]
+
+pub mod figures;
+pub mod report;
+pub mod server;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

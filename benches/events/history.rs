@@ -8,8 +8,8 @@ use serde::Deserialize;
 use sqlx::{PgPool, Row as _};
 use store::{Consumer, Log};
 
-use crate::server::{DOMAIN, Database};
 use crate::writers::EVENT_TYPE;
+use benches::server::{DOMAIN, Database};
 
 /// Events of one statement while filling, so that none runs for minutes.
 const FILL_AT_ONCE: i64 = 250_000;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::figures::Session;
 use crate::node::Node;
-use crate::server::{Database, Server, own_seconds};
+use benches::figures::Session;
+use benches::server::{Database, Server, own_seconds};
 
 /// Consumers that wait for events: about as many as the platform has.
 const CONSUMERS: usize = 10;

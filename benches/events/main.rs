@@ -14,20 +14,19 @@ mod figures;
 mod history;
 mod idle;
 mod latency;
+mod limit;
 mod node;
 mod replay;
-mod report;
-mod server;
 mod writers;
 
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use benches::{ms, percentile};
-use figures::{Session, Size};
+use benches::figures::{Session, Size};
+use benches::server::{Database, Server};
+use benches::{ms, percentile, report};
 use node::Node;
-use server::{Database, Server};
 
 // What the server runs on, too.
 #[global_allocator]
@@ -74,14 +73,28 @@ async fn main() {
         sizes: sizes.split(',').map(Size::parse).collect(),
         page: after("--page").map(PathBuf::from),
     };
-    let server = Server::start().await;
+    let server = limit::start_server().await;
     let session = measure(&server, &request).await;
     server.stop().await;
-    let text = report::tables(&session, &request.sizes);
+    let text = report::tables(&session, &figures::tables(&request.sizes));
     report::show(&text);
     if let Some(page) = &request.page {
-        report::write(page, &text, request.rounds, &session);
+        let load = "the benchmark itself makes 3 to 10";
+        report::write(page, &head(request.rounds), load, &text, &session);
     }
+}
+
+fn head(rounds: usize) -> String {
+    format!(
+        "# The event log and its limit\n\n\
+         As `make bench-events` does it, in {rounds} rounds: in each, `pgbench` with as many \
+         clients as we have writers, then we, on one server with its data on disk and every \
+         commit durable. The limit is a plain insert of 500 bytes, one row and one round trip a \
+         commit. Ours is a whole command of a domain: a transaction of its role and tenant, one \
+         event of about 500 bytes, found, sealed, hashed and handed to a consumer in order; the \
+         time runs until the consumer has the last. Medians of the rounds; a ratio is the median \
+         of the ratios of each round. Above 1 is better for rates, below 1 for times."
+    )
 }
 
 async fn measure(server: &Server, request: &Request) -> Session {
@@ -89,8 +102,8 @@ async fn measure(server: &Server, request: &Request) -> Session {
     let mut pasts = Vec::new();
     for size in &request.sizes {
         report::progress(&format!("filling a log with {} events", size.title()));
-        let database = server.create_log(&format!("log_{}", size.name())).await;
-        history::fill(&database, size.events()).await;
+        let database = server.create_database(&format!("log_{}", size.name())).await;
+        history::fill(&database, size.count()).await;
         history::seal(&database).await;
         pasts.push(Past { size: *size, database });
     }
@@ -112,7 +125,7 @@ async fn measure(server: &Server, request: &Request) -> Session {
         }
     }
     report::progress("doing nothing");
-    let idle = server.create_log("log_idle").await;
+    let idle = server.create_database("log_idle").await;
     idle::measure(server, &idle, Duration::from_secs(request.seconds * 6), &mut session).await;
     session
 }
@@ -125,7 +138,7 @@ async fn round_of(server: &Server, pasts: &[Past], seconds: u64, session: &mut S
         nodes.push((past.size, Node::start(&past.database, 1).await));
     }
     for writers in WRITERS {
-        session.add_speed(&format!("limit/{writers}"), &server.limit(writers, seconds));
+        session.add_speed(&format!("limit/{writers}"), &limit::measure(server, writers, seconds));
         for (size, node) in &nodes {
             if size.is_smallest() {
                 let speed = node.throughput(server, writers, 1, span).await;

@@ -10,8 +10,8 @@ use store::consumer::{ConsumerState, ConsumerStatus, Start};
 use store::{Consumer, Log, SealedEvent, Sessions};
 use tokio::sync::watch;
 
-use crate::server::{DOMAIN, Database, Server, Speed};
 use crate::writers::{self, EVENT_TYPE};
+use benches::server::{DOMAIN, Database, Server, Speed};
 
 /// Connections of a node, as many as the platform has by default.
 const CONNECTIONS_MAX: u32 = 40;

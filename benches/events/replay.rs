@@ -13,8 +13,8 @@ use store::consumer::Start;
 use store::replay::{self, ApplyTo, ReadModel, Rebuild, Step, Wish};
 use store::{Consumer, Log, SealedEvent};
 
-use crate::server::{DOMAIN, Database};
 use crate::writers::EVENT_TYPE;
+use benches::server::{DOMAIN, Database};
 
 const NAME: &str = "recruit.totals";
 /// Events of one commit.

@@ -11,7 +11,7 @@ use store::{Log, NewEvent, Sessions};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::server::DOMAIN;
+use benches::server::DOMAIN;
 
 /// The type of all events.
 pub(crate) const EVENT_TYPE: &str = "job_order_opened";

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::figures::{self, Against, Figure, Session, Size};
+use crate::figures::{Against, Figure, Session, Table};
 
 /// Below this heading the page is written by hand, and kept.
 const KEPT_FROM: &str = "## Reading";
 
-/// All tables that have figures.
-pub(crate) fn tables(session: &Session, sizes: &[Size]) -> String {
+/// All tables, with the figures that were taken.
+#[must_use]
+pub fn tables(session: &Session, tables: &[Table]) -> String {
     let mut text = String::new();
-    for table in figures::tables(sizes) {
+    for table in tables {
         let _ = writeln!(text, "## {}\n", table.title);
         let _ = writeln!(text, "| figure | {} | ours | ratio | target | |", table.against);
         text.push_str("|---|---|---|---|---|---|\n");
@@ -59,33 +60,37 @@ fn thousands(value: f64) -> String {
     text
 }
 
+/// Prints the tables.
 #[expect(clippy::print_stdout, reason = "printing the figures is what a benchmark is for")]
-pub(crate) fn show(text: &str) {
+pub fn show(text: &str) {
     println!("{text}");
 }
 
+/// Says what is being done.
 #[expect(clippy::print_stderr, reason = "whoever waits for minutes wants to see it move")]
-pub(crate) fn progress(text: &str) {
+pub fn progress(text: &str) {
     eprintln!("{text}");
 }
 
 /// How many tasks wanted to run in the last minute.
-pub(crate) fn load_now() -> Option<f64> {
+#[must_use]
+pub fn load_now() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Writes the page; what follows its heading "Reading" was written by hand and stays.
+/// Writes the page: its head, when and where, the tables; what follows its heading "Reading" was
+/// written by hand and stays. `load` says what the benchmark itself makes of the load.
 ///
 /// # Panics
 /// When the page cannot be written.
-pub(crate) fn write(page: &Path, tables: &str, rounds: usize, session: &Session) {
+pub fn write(page: &Path, head: &str, load: &str, tables: &str, session: &Session) {
     let before = fs::read_to_string(page).unwrap_or_default();
     let kept = before.find(KEPT_FROM).map_or("", |place| &before[place..]);
-    let text = format!("{}{tables}{kept}", head(rounds, session));
+    let text = format!("{head}\n\n{}{tables}{kept}", circumstances(load, session));
     fs::write(page, text.trim_end().to_owned() + "\n").expect("the page can be written");
 }
 
-fn head(rounds: usize, session: &Session) -> String {
+fn circumstances(load: &str, session: &Session) -> String {
     let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
     let read = |path| first(fs::read_to_string(path).unwrap_or_default());
     let memory = read("/proc/meminfo");
@@ -95,17 +100,9 @@ fn head(rounds: usize, session: &Session) -> String {
     let lock = env!("CARGO_MANIFEST_DIR").to_owned() + "/../Cargo.lock";
     let lock = fs::read_to_string(lock).unwrap_or_default();
     format!(
-        "# The event log and its limit\n\n\
-         As `make bench-events` does it, in {rounds} rounds: in each, `pgbench` with as many \
-         clients as we have writers, then we, on one server with its data on disk and every \
-         commit durable. The limit is a plain insert of 500 bytes, one row and one round trip a \
-         commit. Ours is a whole command of a domain: a transaction of its role and tenant, one \
-         event of about 500 bytes, found, sealed, hashed and handed to a consumer in order; the \
-         time runs until the consumer has the last. Medians of the rounds; a ratio is the median \
-         of the ratios of each round. Above 1 is better for rates, below 1 for times.\n\n\
-         - date: {}\n\
+        "- date: {}\n\
          - machine: {cores} cores, {gibibytes:.0} GiB, kernel {}, load {:.1} (median of the \
-         rounds; the benchmark itself makes 3 to 10)\n\
+         rounds; {load})\n\
          - versions: {}, {}, sqlx {}, tokio {}\n\n",
         otp::Clock::system().now().format("%Y-%m-%d"),
         read("/proc/sys/kernel/osrelease"),

@@ -1,4 +1,4 @@
-//! The server under test, its databases, and what it can do at most.
+//! The server under test, its databases, and what both of them use of the processor.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,17 +10,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool};
 
 /// The domain whose facts are recorded.
-pub(crate) const DOMAIN: DomainName = DomainName::new("recruit");
-
-/// A row of the limit: as many bytes as an event's payload and metadata, and nothing else.
-const PLAIN_TABLE: &str = "create table public.plain (
-    id bigint generated always as identity primary key, payload bytea not null);
-    grant insert on public.plain to finnest_app";
-const PLAIN_INSERT: &str =
-    "insert into public.plain (payload) values (decode(repeat('61', 500), 'hex'))";
+pub const DOMAIN: DomainName = DomainName::new("recruit");
 
 /// A PostgreSQL server of the benchmark's own, with the settings the platform gives its own server.
-pub(crate) struct Server {
+pub struct Server {
     root: Root,
     embedded: Embedded,
     base: DataDir,
@@ -38,21 +31,22 @@ impl Drop for DataDir {
 
 impl Server {
     /// Starts a server on an empty directory, and makes the database all others are copied from.
-    pub(crate) async fn start() -> Self {
-        let base = DataDir(benches::data_dir("events"));
+    ///
+    /// # Panics
+    /// When there is no server to start.
+    pub async fn start(name: &str) -> Self {
+        let base = DataDir(crate::data_dir(name));
         let options = Options { data_dir: Some(base.0.clone()), ..Options::default() };
         let embedded = Embedded::prepare(options).await.expect("a server is installed");
         let spec = SupervisorSpec::default().child(embedded.child());
         let root = Root::start(spec, Clock::system()).await.expect("the server starts");
         let owner = embedded.owner_options();
         platform::migrate(&owner, &[DOMAIN]).await.expect("the migrations run");
-        run(&owner, PLAIN_TABLE).await;
-        std::fs::write(base.0.join("insert.sql"), PLAIN_INSERT).expect("the directory is ours");
         Self { root, embedded, base }
     }
 
-    /// An empty log in a database of its own.
-    pub(crate) async fn create_log(&self, name: &str) -> Database {
+    /// A database of its own, as the migrations and [`Server::prepare`] left the first.
+    pub async fn create_database(&self, name: &str) -> Database {
         let copy = format!("create database {name} template finnest");
         run(&self.embedded.owner_options().database("postgres"), &copy).await;
         Database {
@@ -61,15 +55,26 @@ impl Server {
         }
     }
 
-    /// Plain durable single-row inserts: what this server can do at most.
-    pub(crate) fn limit(&self, clients: usize, seconds: u64) -> Speed {
+    /// Runs statements in the database that all others are copied from.
+    pub async fn prepare(&self, sql: &str) {
+        run(&self.embedded.owner_options(), sql).await;
+    }
+
+    /// Runs a script by `pgbench`, as the application, in the database all others are copied from.
+    ///
+    /// # Panics
+    /// When `pgbench` is not installed or the script fails.
+    #[must_use]
+    pub fn pgbench(&self, script: &str, clients: usize, seconds: u64) -> Speed {
+        let file = self.base.0.join("script.sql");
+        std::fs::write(&file, script).expect("the directory is ours");
         let before = self.spent_seconds();
         let output = Command::new(program("pgbench"))
             .args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()])
             .args(["-T", &seconds.to_string(), "-U", APP, "-h"])
             .arg(self.embedded.socket_dir())
             .arg("-f")
-            .arg(self.base.0.join("insert.sql"))
+            .arg(file)
             .arg(OWNER)
             .output()
             .expect("pgbench is installed with the server");
@@ -83,12 +88,17 @@ impl Server {
     }
 
     /// Processor time that the server, this process and what it started have used so far.
-    pub(crate) fn spent_seconds(&self) -> f64 {
+    #[must_use]
+    pub fn spent_seconds(&self) -> f64 {
         self.processor_seconds() + own_seconds()
     }
 
     /// Processor time the server has used so far, with all its processes, in seconds.
-    pub(crate) fn processor_seconds(&self) -> f64 {
+    ///
+    /// # Panics
+    /// When the server is gone.
+    #[must_use]
+    pub fn processor_seconds(&self) -> f64 {
         let pid = std::fs::read_to_string(self.base.0.join("pg/postmaster.pid"))
             .expect("the server runs");
         let pid = pid.lines().next().expect("its first line is the process").to_owned();
@@ -101,44 +111,58 @@ impl Server {
     }
 
     /// Stops the server and removes its data.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.root.stop().await;
     }
 }
 
 /// How fast something is, and what it costs.
-pub(crate) struct Speed {
-    pub(crate) per_second: f64,
-    /// Processor time of everybody who takes part, for each event.
-    pub(crate) processor_us: f64,
+pub struct Speed {
+    /// So many a second.
+    pub per_second: f64,
+    /// Processor time of everybody who takes part, for each of them.
+    pub processor_us: f64,
 }
 
 /// Processor time of this process, with that of its children which have ended, in seconds.
-pub(crate) fn own_seconds() -> f64 {
+///
+/// # Panics
+/// When this is no Linux.
+#[must_use]
+pub fn own_seconds() -> f64 {
     Stat::read(Path::new("/proc/self")).expect("this is Linux").seconds
 }
 
 /// One database of the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Database {
-    pub(crate) owner: PgConnectOptions,
-    pub(crate) app: PgConnectOptions,
+pub struct Database {
+    /// Connects as its owner.
+    pub owner: PgConnectOptions,
+    /// Connects as the application.
+    pub app: PgConnectOptions,
 }
 
 impl Database {
     /// Connections as the platform opens them.
-    pub(crate) fn pool(&self, connections_max: u32) -> PgPool {
+    #[must_use]
+    pub fn pool(&self, connections_max: u32) -> PgPool {
         let options = self.app.clone().options([("jit", "off")]);
         PgPoolOptions::new().max_connections(connections_max).connect_lazy_with(options)
     }
 
     /// A connection of the owner, to whom no row security applies.
-    pub(crate) async fn owner(&self) -> PgConnection {
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub async fn owner(&self) -> PgConnection {
         self.owner.connect().await.expect("the server answers")
     }
 
     /// Transactions so far, committed or not.
-    pub(crate) async fn transactions(&self) -> i64 {
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub async fn transactions(&self) -> i64 {
         let sql = "select xact_commit + xact_rollback from pg_stat_database
                    where datname = current_database()";
         sqlx::query_scalar(sql).fetch_one(&mut self.owner().await).await.expect("it is counted")
