@@ -34,6 +34,14 @@ pub enum Say {
         /// Where to begin, modulo how many there are.
         place: usize,
     },
+    /// Let so many jobs of a queue execute at once over all nodes, any number if it is 0; answers
+    /// whether that holds now: 1, or 0 while the database is away.
+    Limit {
+        /// The queue.
+        queue: String,
+        /// How many.
+        limit: u32,
+    },
     /// Answers how often the process at this path was started again.
     Restarts(String),
     /// Answers how many attempts of a queue have ended after their job had been taken from them.

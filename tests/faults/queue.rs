@@ -13,5 +13,6 @@ mod verdict;
 mod worker;
 
 mod bad;
+mod clocks;
 mod kills;
 mod survivor;

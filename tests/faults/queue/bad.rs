@@ -17,7 +17,7 @@ use crate::cluster::folder;
 
 /// How many jobs are well-behaved, of each queue.
 fn good() -> i64 {
-    times(2_000, 150).into()
+    times(2_000, 100).into()
 }
 
 /// Bad jobs are numbered from zero, good ones from here, those of the other queue from there.

@@ -25,6 +25,8 @@ const CLIENTS: usize = 4;
 const OTHERS: i64 = 10_000_000;
 /// While one domain is harmed, another must have had so many effects before the harm ends.
 const PROGRESS: u64 = 10;
+/// So many jobs execute at once over all nodes, while each second victim is killed.
+const LIMIT: u32 = 9;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -80,7 +82,7 @@ struct Harm<'s> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_job_ends_once_and_rightly_whatever_is_killed() {
     let site = Site::start("kills").await;
-    let count = if is_full() { 50_000 } else { 1_500 };
+    let count = if is_full() { 50_000 } else { 1_200 };
     let rounds = times(8, 1);
     let mut random = site.random();
     let (mut expected, jobs) = mixed(count, &mut random, site.clock.now());
@@ -106,11 +108,13 @@ async fn every_job_ends_once_and_rightly_whatever_is_killed() {
     let verdict = site.judge(&expected).await;
 
     let restarts = harm.restarts_of_the_other().await;
+    let (looks, most) = site.limited();
     let row = Row {
         fault: "Everything killed at random, of two nodes and their server",
         harm: format!(
             "{} kills within the domain, {} of nodes with -9, {} of sessions and servers; {} \
-             enqueues repeated; {of_the_other} jobs of another domain meanwhile",
+             enqueues repeated; {of_the_other} jobs of another domain meanwhile; limited to {LIMIT} \
+             over both nodes for half of the time, {most} at once in {looks} looks",
             harm.inside,
             harm.nodes,
             harm.database,
@@ -120,6 +124,7 @@ async fn every_job_ends_once_and_rightly_whatever_is_killed() {
     };
     eprintln!("after: {:?}", row.verdict);
     row.tell(&site);
+    assert!(looks > 0 && most <= LIMIT.into(), "{most} jobs executed at once");
     assert_eq!(restarts, 0, "the other domain noticed what was done to its neighbour");
     for worker in harm.workers {
         worker.stop().await;
@@ -138,7 +143,9 @@ impl<'s> Harm<'s> {
         for place in (1..victims.len()).rev() {
             victims.swap(place, self.random.below(place + 1));
         }
-        for victim in victims {
+        for (number, victim) in victims.into_iter().enumerate() {
+            let limit = if number % 2 == 0 { LIMIT } else { 0 };
+            self.site.limit(&mut self.workers[number % 2], limit).await;
             let (ended, others) = (self.site.ended(), self.site.others());
             self.allowed.fetch_add(share, Ordering::Relaxed);
             self.site.until_ended(ended + share / 3).await;

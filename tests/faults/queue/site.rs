@@ -1,8 +1,9 @@
 //! The site of a trial: a server, the tables in which effects are counted, and how far it is.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use kernel::Timestamp;
 use otp::Clock;
 use sqlx::ConnectOptions as _;
 use tokio::time::{Instant, interval};
@@ -11,15 +12,19 @@ use super::enqueuer::Enqueuer;
 use super::expected::Expected;
 use super::verdict::{self, Verdict};
 use super::worker::Worker;
+use crate::amount::is_full;
 use crate::cluster::Cluster;
 use crate::random::{self, Random};
-use faults::order::Order;
+use faults::order::{Order, Say};
 
 /// The queue that harm is done to.
 pub(crate) const HARMED: &str = "recruit";
 /// The queue of another domain, which must not notice.
 pub(crate) const OTHER: &str = "payroll";
 
+/// How many jobs of the harmed queue execute.
+const EXECUTING: &str =
+    "select count(*) from jobs.jobs where queue = 'recruit' and state = 'executing'";
 /// How many attempts each node runs at once: of the harmed queue, and of the other.
 const LIMITS: [(&str, u32); 2] = [(HARMED, 12), (OTHER, 4)];
 /// How long the queues may take until everything has ended, on a machine that is busy otherwise.
@@ -50,6 +55,18 @@ pub(crate) struct Site {
     ended: AtomicU64,
     /// Effects of the other queue, as last seen.
     others: AtomicU64,
+    /// How many jobs of the harmed queue may execute at once at the moment; any number if it is 0.
+    limit: AtomicI64,
+    limited: Limited,
+}
+
+/// What was seen of the harmed queue while it was limited.
+#[derive(Debug, Default)]
+struct Limited {
+    /// How often anybody looked.
+    looks: AtomicU64,
+    /// The most jobs that executed at once.
+    most: AtomicI64,
 }
 
 impl Site {
@@ -60,8 +77,17 @@ impl Site {
         let cluster = Cluster::start(name).await;
         cluster.run(TABLES).await;
         let enqueuer = Enqueuer::new(&cluster.app());
-        let [ended, others] = [AtomicU64::new(0), AtomicU64::new(0)];
-        Self { cluster, enqueuer, clock: Clock::system(), seed, began, ended, others }
+        Self {
+            cluster,
+            enqueuer,
+            clock: Clock::system(),
+            seed,
+            began,
+            ended: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            limit: AtomicI64::new(0),
+            limited: Limited::default(),
+        }
     }
 
     /// What decides everything that is left to chance.
@@ -93,14 +119,15 @@ impl Site {
     /// Looks how far the jobs are, again and again until `is_done`, and cuts the waits between
     /// attempts short, as an operator may.
     pub(crate) async fn watch(&self, is_done: &AtomicBool) {
-        let mut ticks = interval(Duration::from_millis(50));
+        // A look at many jobs takes its time.
+        let mut ticks = interval(Duration::from_millis(if is_full() { 200 } else { 50 }));
         for round in 0_u32.. {
             ticks.tick().await;
             if is_done.load(Ordering::Relaxed) {
                 break;
             }
             self.look().await;
-            if round.is_multiple_of(4) {
+            if is_full() || round.is_multiple_of(4) {
                 // While the server is away, nobody waits.
                 let hurry = "update jobs.jobs set scheduled_at = now()
                      where state = 'retryable' and scheduled_at > now()";
@@ -128,6 +155,45 @@ impl Site {
                 count.store(number.unsigned_abs(), Ordering::Relaxed);
             }
         }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let executing = self.cluster.number(EXECUTING).await.unwrap_or(0);
+        // A limit that was lifted meanwhile says nothing about what was seen.
+        if limit > 0 && self.limit.load(Ordering::Relaxed) == limit {
+            self.limited.looks.fetch_add(1, Ordering::Relaxed);
+            self.limited.most.fetch_max(executing, Ordering::Relaxed);
+        }
+    }
+
+    /// Has a node limit how many jobs of the harmed queue execute at once, and holds it to that.
+    pub(crate) async fn limit(&self, worker: &mut Worker, limit: u32) {
+        self.limit.store(0, Ordering::Relaxed);
+        let say = Say::Limit { queue: HARMED.to_owned(), limit };
+        until("the limit", PATIENCE, async || worker.say(&say).await == 1).await;
+        if limit > 0 {
+            // Claims that began before may still take what was free then.
+            let said_at = self.clock.now();
+            until("earlier claims", PATIENCE, async || self.is_open_since(said_at).await).await;
+            let limit = i64::from(limit);
+            let is_within =
+                async || self.cluster.number(EXECUTING).await.is_some_and(|n| n <= limit);
+            until("earlier attempts", PATIENCE, is_within).await;
+            self.limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether no transaction of the nodes is older than that.
+    async fn is_open_since(&self, time: Timestamp) -> bool {
+        let older = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where usename = 'finnest_app' and xact_start < $1",
+        );
+        older.bind(time).fetch_one(&self.cluster.owner).await.is_ok_and(|older: i64| older == 0)
+    }
+
+    /// In how many looks the harmed queue was limited, and how many jobs executed at most in one.
+    pub(crate) fn limited(&self) -> (u64, i64) {
+        let Limited { looks, most } = &self.limited;
+        (looks.load(Ordering::Relaxed), most.load(Ordering::Relaxed))
     }
 
     /// How many jobs of the harmed queue have ended.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use faults::order::{Order, Say};
 use faults::perform::performers;
-use jobs::{Queues, duties, producer};
+use jobs::{Overrides, Queues, duties, producer};
 use otp::{Bulkhead, ChildSpec, Clock, Intensity, Root, Strategy, SupervisorSpec, Tree};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
     let mut said = listen();
     while let Some(line) = said.recv().await {
         let say = serde_json::from_str(&line).expect("a test speaks our language");
-        let answer = obey(&root.tree(), &queues, &say);
+        let answer = obey(&root.tree(), &queues, &say).await;
         if writeln!(std::io::stdout(), "{answer}").is_err() {
             break;
         }
@@ -68,6 +68,7 @@ fn tree_of(order: &Order, queues: &Queues, pool: &PgPool) -> SupervisorSpec {
         .child(duties::leader(queues))
         .child(duties::stager(queues))
         .child(duties::sweeper(queues))
+        .child(duties::settings(queues))
         .child(duties::lifeline(queues))
         .child(duties::pruner(queues));
     let domains =
@@ -97,7 +98,7 @@ fn domain(order: &Order, queue: &str, limit: u32, queues: &Queues, pool: &PgPool
 }
 
 /// Does what was said, and answers with a number.
-fn obey(tree: &Tree, queues: &Queues, say: &Say) -> u64 {
+async fn obey(tree: &Tree, queues: &Queues, say: &Say) -> u64 {
     match say {
         Say::Kill(path) => u64::from(tree.kill(path).is_ok()),
         Say::KillAttempts { queue, count, place } => {
@@ -106,6 +107,10 @@ fn obey(tree: &Tree, queues: &Queues, say: &Say) -> u64 {
             let chosen = running.iter().cycle().skip(place % running.len().max(1));
             let chosen = chosen.take((*count).min(running.len()));
             chosen.map(|attempt| u64::from(tree.kill(&attempt.path).is_ok())).sum()
+        }
+        Say::Limit { queue, limit } => {
+            let said = Overrides { global_limit: Some(*limit), ..Overrides::default() };
+            u64::from(queues.scale(queue, said).await.is_ok())
         }
         Say::Restarts(path) => tree.find(path).map_or(u64::MAX, |node| node.restarts),
         Say::Superseded(queue) => {
