@@ -9,7 +9,7 @@
 //!
 //! | process | place | from |
 //! |---|---|---|
-//! | leader, stager, sweeper, settings, lifeline, pruner, cron | `root/jobs` | [`duties`] |
+//! | leader, stager, sweeper, settings, lifeline, pruner, reindexer, cron | `root/jobs` | [`duties`] |
 //! | queue: attempts, recorder, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
@@ -40,6 +40,7 @@ pub mod producer;
 pub mod pruner;
 mod queues;
 mod recorder;
+pub mod reindexer;
 mod rules;
 mod scaling;
 pub mod schedule;
@@ -51,7 +52,7 @@ mod unique;
 
 pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};
 pub use counters::Counts;
-pub use cron::CronEntry;
+pub use cron::{CronEntry, Crontab, Missed};
 pub use ending::{ERRORS_MAX, RESULT_BYTES_MAX, complete, complete_with};
 pub use fetch::claim;
 pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, enqueue_all, find_duplicate};
@@ -69,6 +70,7 @@ pub mod duties {
     pub use crate::leader::child as leader;
     pub use crate::lifeline::child as lifeline;
     pub use crate::pruner::child as pruner;
+    pub use crate::reindexer::child as reindexer;
     pub use crate::settings::child as settings;
     pub use crate::stager::child as stager;
     pub use crate::sweeper::child as sweeper;

@@ -1,243 +1,195 @@
-//! Schedules: when something recurs, as a period or as a cron expression in UTC. Pure.
+//! Schedules: when something recurs, as a period or as a cron expression in a time zone. Pure.
+
+mod calendar;
+mod expression;
 
 use std::fmt;
-use std::str::FromStr;
 
-use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, Timelike as _};
+use chrono::{DateTime, TimeDelta};
+use chrono_tz::Tz;
 use kernel::{Period, Timestamp};
+
+pub use expression::{Expression, ParseExpressionError};
 
 /// When something recurs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
     /// Every so long, counted from the beginning of 1970, so that all nodes agree.
     Every(Period),
-    /// At the minutes a cron expression names, in UTC.
-    Cron(Expression),
+    /// At the minutes a cron expression names, by the clocks of a time zone.
+    Cron(Expression, Tz),
+}
+
+/// Text is no schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// The expression.
+    #[error(transparent)]
+    Expression(#[from] ParseExpressionError),
+    /// The period.
+    #[error("`{0}` is no period: write a whole number and a unit, such as `every 5 minutes`")]
+    Period(String),
+    /// The period is too short: the duty looks once a second.
+    #[error("`{0}` is too often: the shortest period is `every 1 second`")]
+    TooOften(String),
+    /// The time zone.
+    #[error(
+        "`{0}` is no time zone: use a name of the IANA database, such as `Europe/Berlin` or `UTC`"
+    )]
+    Zone(String),
+    /// A period has no time zone.
+    #[error("a period is counted in real time and has no time zone: leave out `{0}`")]
+    ZoneOfPeriod(String),
 }
 
 impl Schedule {
+    /// The schedule an expression (`0 2 * * mon-fri`, `@daily`) or a period (`every 5 minutes`)
+    /// names, in UTC unless a time zone is given.
+    ///
+    /// # Errors
+    /// [`ScheduleError`], which says what to write instead.
+    pub fn parse(text: &str, timezone: Option<&str>) -> Result<Self, ScheduleError> {
+        let words = text.trim();
+        if let Some(period) = words.strip_prefix("every ") {
+            let period: Period =
+                period.parse().map_err(|_| ScheduleError::Period(words.to_owned()))?;
+            if period.duration().as_secs() < 1 {
+                return Err(ScheduleError::TooOften(words.to_owned()));
+            }
+            return match timezone {
+                Some(zone) => Err(ScheduleError::ZoneOfPeriod(zone.to_owned())),
+                None => Ok(Self::Every(period)),
+            };
+        }
+        let zone = timezone.unwrap_or("UTC");
+        let zone: Tz = zone.parse().map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
+        Ok(Self::Cron(words.parse()?, zone))
+    }
+
+    /// The expression, or the period as `every 5 minutes`: what [`Schedule::parse`] reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Every(period) => format!("every {period}"),
+            Self::Cron(expression, _) => expression.to_string(),
+        }
+    }
+
+    /// The name of the time zone; a period has none.
+    #[must_use]
+    pub fn timezone(&self) -> Option<&'static str> {
+        match self {
+            Self::Every(_) => None,
+            Self::Cron(_, zone) => Some(zone.name()),
+        }
+    }
+
     /// The latest tick that is not after `now`; `None` if there has been none in eight years.
     #[must_use]
     pub fn latest_tick(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Every(period) => {
-                let every_ms = i64::try_from(period.duration().as_millis()).ok()?.max(1);
+                let every_ms = every_ms(*period)?;
                 let now_ms = now.timestamp_millis();
                 DateTime::from_timestamp_millis(now_ms - now_ms.rem_euclid(every_ms))
             }
-            Self::Cron(expression) => expression.latest_tick(now),
+            Self::Cron(expression, zone) => calendar::latest_tick(expression, *zone, now),
         }
     }
-}
 
-/// A cron expression: minute, hour, day of month, month, day of week.
-///
-/// Each field is `*`, a number, a range `a-b`, a step `*/n` or `a-b/n`, or a list of these. Months
-/// and days of the week have names too (`jan`, `mon`), Sunday is 0 or 7. If both days are
-/// restricted, either will do. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` are short.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expression {
-    text: String,
-    minutes: u64,
-    hours: u64,
-    days: u64,
-    months: u64,
-    weekdays: u64,
-    is_day_open: bool,
-    is_weekday_open: bool,
-}
-
-/// Text is not a cron expression.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{expression}` is not a cron expression: {problem}")]
-pub struct ParseExpressionError {
-    /// The whole expression.
-    pub expression: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-const MONTHS: [&str; 12] =
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-const SHORT_FORMS: [(&str, &str); 7] = [
-    ("@yearly", "0 0 1 1 *"),
-    ("@annually", "0 0 1 1 *"),
-    ("@monthly", "0 0 1 * *"),
-    ("@weekly", "0 0 * * 0"),
-    ("@daily", "0 0 * * *"),
-    ("@midnight", "0 0 * * *"),
-    ("@hourly", "0 * * * *"),
-];
-/// The 29th of February may be eight years away.
-const DAYS_BACK_MAX: u64 = 366 * 8;
-
-impl Expression {
-    fn latest_tick(&self, now: Timestamp) -> Option<Timestamp> {
-        let (today, time) = (now.date_naive(), now.time());
-        if self.fits_day(today)
-            && let Some(tick) = self.latest_time(time.hour(), time.minute())
-        {
-            return Some(today.and_time(tick).and_utc());
-        }
-        let earlier =
-            (1..=DAYS_BACK_MAX).filter_map(|days| today.checked_sub_days(Days::new(days)));
-        let day = earlier.into_iter().find(|day| self.fits_day(*day))?;
-        Some(day.and_time(self.latest_time(23, 59)?).and_utc())
-    }
-
-    fn fits_day(&self, day: NaiveDate) -> bool {
-        let fits_day = has(self.days, day.day());
-        let fits_weekday = has(self.weekdays, day.weekday().num_days_from_sunday());
-        let fits = if self.is_day_open || self.is_weekday_open {
-            fits_day && fits_weekday
-        } else {
-            fits_day || fits_weekday
-        };
-        fits && has(self.months, day.month())
-    }
-
-    /// The latest time of a day that is not after the minute given.
-    fn latest_time(&self, hour: u32, minute: u32) -> Option<NaiveTime> {
-        let latest = |set: u64, most: u32| (0..=most).rev().find(|value| has(set, *value));
-        let this_hour = has(self.hours, hour).then(|| latest(self.minutes, minute)).flatten();
-        let (hour, minute) = match this_hour {
-            Some(minute) => (hour, minute),
-            None => (latest(self.hours, hour.checked_sub(1)?)?, latest(self.minutes, 59)?),
-        };
-        NaiveTime::from_hms_opt(hour, minute, 0)
-    }
-}
-
-fn has(set: u64, value: u32) -> bool {
-    set & (1 << value) != 0
-}
-
-impl fmt::Display for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for Expression {
-    type Err = ParseExpressionError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse =
-            |problem: String| ParseExpressionError { expression: text.to_owned(), problem };
-        let short = SHORT_FORMS.iter().find(|(name, _)| *name == text.trim());
-        let long = short.map_or(text, |(_, long)| long).to_ascii_lowercase();
-        let fields: Vec<&str> = long.split_whitespace().collect();
-        let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(refuse(format!("expected five fields, found {}", fields.len())));
-        };
-        let weekdays = field(weekday, 0, 7, &WEEKDAYS).map_err(refuse)?;
-        Ok(Self {
-            text: text.to_owned(),
-            minutes: field(minute, 0, 59, &[]).map_err(refuse)?,
-            hours: field(hour, 0, 23, &[]).map_err(refuse)?,
-            days: field(day, 1, 31, &[]).map_err(refuse)?,
-            months: field(month, 1, 12, &MONTHS).map_err(refuse)?,
-            weekdays: weekdays | (weekdays >> 7),
-            is_day_open: day.starts_with('*'),
-            is_weekday_open: weekday.starts_with('*'),
-        })
-    }
-}
-
-/// The set of values a field names, one bit each.
-fn field(text: &str, first: u32, last: u32, names: &[&str]) -> Result<u64, String> {
-    let mut set = 0;
-    for part in text.split(',') {
-        let (range, step) = part.split_once('/').map_or((part, None), |(r, s)| (r, Some(s)));
-        let step: usize = match step {
-            None => 1,
-            Some(step) => step
-                .parse()
-                .ok()
-                .filter(|step| *step > 0)
-                .ok_or_else(|| format!("`{step}` is no step"))?,
-        };
-        let (from, to) = match range.split_once('-') {
-            _ if range == "*" => (first, last),
-            Some((from, to)) => (value(from, first, names)?, value(to, first, names)?),
-            None => {
-                let from = value(range, first, names)?;
-                (from, if part.contains('/') { last } else { from })
+    /// The first tick after `after`; `None` if there will be none in eight years.
+    #[must_use]
+    pub fn next_tick(&self, after: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Every(period) => {
+                let every = TimeDelta::milliseconds(every_ms(*period)?);
+                self.latest_tick(after)?.checked_add_signed(every)
             }
-        };
-        if from < first || to > last || from > to {
-            return Err(format!("`{part}` does not lie within {first} to {last}"));
+            Self::Cron(expression, zone) => calendar::next_tick(expression, *zone, after),
         }
-        set |= (from..=to).step_by(step).fold(0, |set, value| set | (1 << value));
     }
-    Ok(set)
+
+    /// The next `count` ticks after `after`.
+    #[must_use]
+    pub fn preview(&self, after: Timestamp, count: usize) -> Vec<Timestamp> {
+        let first = self.next_tick(after);
+        std::iter::successors(first, |tick| self.next_tick(*tick)).take(count).collect()
+    }
 }
 
-fn value(text: &str, first: u32, names: &[&str]) -> Result<u32, String> {
-    let by_name = names.iter().zip(first..).find(|(name, _)| **name == text);
-    by_name
-        .map(|(_, value)| value)
-        .or_else(|| text.parse().ok())
-        .ok_or_else(|| format!("`{text}` is no value"))
+fn every_ms(period: Period) -> Option<i64> {
+    i64::try_from(period.duration().as_millis()).ok().map(|every_ms| every_ms.max(1))
+}
+
+/// As it is remembered which ticks belong to it.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.timezone() {
+            Some(zone) => write!(f, "{} in {zone}", self.text()),
+            None => f.write_str(&self.text()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(expression: &str, now: &str, expected: &str) {
-        let schedule = Schedule::Cron(expression.parse().expect("the expression is well-formed"));
-        let now: Timestamp = now.parse().expect("the time is well-formed");
-
-        let tick = schedule.latest_tick(now).map(|tick| tick.to_rfc3339());
-
-        assert_eq!(tick.as_deref(), Some(expected), "{expression} at {now}");
-    }
-
-    #[test]
-    fn the_latest_tick_is_found() {
-        let cases = [
-            ("* * * * *", "2026-03-04T05:06:07Z", "2026-03-04T05:06:00+00:00"),
-            ("*/15 * * * *", "2026-03-04T05:06:07Z", "2026-03-04T05:00:00+00:00"),
-            ("30 * * * *", "2026-03-04T05:06:07Z", "2026-03-04T04:30:00+00:00"),
-            ("30 23 * * *", "2026-03-04T05:06:07Z", "2026-03-03T23:30:00+00:00"),
-            ("0 9-17/4 * * mon-fri", "2026-03-07T12:00:00Z", "2026-03-06T17:00:00+00:00"),
-            ("0 0 29 feb *", "2026-03-04T05:06:07Z", "2024-02-29T00:00:00+00:00"),
-            ("0 0 13 * 5", "2026-03-04T05:06:07Z", "2026-02-27T00:00:00+00:00"),
-            ("0 0 * * 7", "2026-03-04T05:06:07Z", "2026-03-01T00:00:00+00:00"),
-            ("@monthly", "2026-03-04T05:06:07Z", "2026-03-01T00:00:00+00:00"),
-            ("5,10 0 1 1 *", "2026-01-01T00:07:00Z", "2026-01-01T00:05:00+00:00"),
-        ];
-
-        for (expression, now, expected) in cases {
-            check(expression, now, expected);
-        }
-    }
-
     #[test]
     fn a_period_ticks_at_the_same_instants_everywhere() {
-        let schedule = Schedule::Every(Period::milliseconds(300_000));
+        let schedule = Schedule::parse("every 5 minutes", None).expect("it is well-formed");
         let now: Timestamp = "2026-03-04T05:06:07Z".parse().expect("the time is well-formed");
 
-        let tick = schedule.latest_tick(now).map(|tick| tick.to_rfc3339());
+        let ticks = [schedule.latest_tick(now), schedule.next_tick(now)];
 
-        assert_eq!(tick.as_deref(), Some("2026-03-04T05:05:00+00:00"));
+        let expected = ["2026-03-04T05:05:00+00:00", "2026-03-04T05:10:00+00:00"];
+        assert_eq!(
+            ticks.map(|tick| tick.map(|tick| tick.to_rfc3339())),
+            expected.map(|tick| Some(tick.to_owned()))
+        );
     }
 
     #[test]
-    fn what_is_not_an_expression_is_refused() {
-        let cases =
-            ["", "* * * *", "60 * * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "@often"];
+    fn a_schedule_reads_what_it_writes() {
+        let cases = [
+            ("every 90 seconds", None, "every 90 seconds"),
+            ("0 2 * * mon-fri", Some("Europe/Berlin"), "0 2 * * mon-fri in Europe/Berlin"),
+            (" @daily ", None, "@daily in UTC"),
+        ];
 
-        for text in cases {
-            assert!(text.parse::<Expression>().is_err(), "{text}");
+        for (text, zone, expected) in cases {
+            let schedule = Schedule::parse(text, zone).expect("it is well-formed");
+            let again = Schedule::parse(&schedule.text(), schedule.timezone());
+            assert_eq!(schedule.to_string(), expected);
+            assert_eq!(again, Ok(schedule));
         }
     }
 
     #[test]
-    fn a_day_that_never_comes_has_no_tick() {
-        let schedule = Schedule::Cron("0 0 30 2 *".parse().expect("each field is in its range"));
+    fn what_is_no_schedule_is_refused_with_what_to_write() {
+        let cases = [
+            ("every fortnight", None, "such as `every 5 minutes`"),
+            ("every 10 milliseconds", None, "the shortest period is `every 1 second`"),
+            ("every 5 minutes", Some("Europe/Berlin"), "leave out `Europe/Berlin`"),
+            ("@daily", Some("Europe/Berln"), "such as `Europe/Berlin`"),
+            ("@reboot", None, "enqueue a job where a process starts"),
+        ];
 
-        assert_eq!(schedule.latest_tick(DateTime::UNIX_EPOCH), None);
+        for (text, zone, advice) in cases {
+            let error = Schedule::parse(text, zone).expect_err(text).to_string();
+            assert!(error.contains(advice), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_preview_lists_what_comes_next() {
+        let schedule = Schedule::parse("0 9 * * mon,thu", None).expect("it is well-formed");
+        let now: Timestamp = "2026-03-04T05:06:07Z".parse().expect("the time is well-formed");
+
+        let days = schedule.preview(now, 3).into_iter().map(|tick| tick.to_rfc3339());
+
+        let expected =
+            ["2026-03-05T09:00:00+00:00", "2026-03-09T09:00:00+00:00", "2026-03-12T09:00:00+00:00"];
+        assert!(days.eq(expected));
     }
 }

@@ -49,6 +49,8 @@ impl Catalog {
         for domain in &domains {
             violations.extend(domain.violations.iter().cloned());
             check_operations(domain, &mut violations);
+            let schedules = domain.schedules.iter().map(|entry| entry.name.clone());
+            repeated("schedule", schedules, &mut violations);
             check_events(domain, &emitted, &mut violations);
         }
         if !violations.is_empty() {

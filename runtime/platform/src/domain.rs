@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jobs::CronEntry;
 use kernel::{DomainName, Event, EventType, Recorded};
 use otp::ChildSpec;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::operation::{Action, Command, Operation, Query};
 use crate::page::Page;
 use crate::projection::{Projecting, Projection, ProjectionDeclaration};
 use crate::reaction::Subscription;
+use crate::recurring::Every;
 use crate::schema;
 use crate::system::System;
 
@@ -33,6 +35,7 @@ pub struct Domain {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) projections: Vec<ProjectionDeclaration>,
     pub(crate) jobs: BTreeMap<&'static str, JobDeclaration>,
+    pub(crate) schedules: Vec<CronEntry>,
     pub(crate) children: Vec<(&'static str, MakeChild)>,
     pub(crate) pages: Vec<Page>,
     pub(crate) violations: Vec<String>,
@@ -116,6 +119,7 @@ impl Domain {
             subscriptions: Vec::new(),
             projections: Vec::new(),
             jobs: BTreeMap::new(),
+            schedules: Vec::new(),
             children: Vec::new(),
             pages: Vec::new(),
             violations: Vec::new(),
@@ -197,6 +201,31 @@ impl Domain {
             ));
         }
         self
+    }
+
+    /// Does this job by the clock: at each tick of a schedule, once over all nodes. The name of the
+    /// job, or that of the schedule, is persistent: ticks are remembered under it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use platform::{Attempt, Domain, DomainName, Job, Outcome, Result};
+    /// # #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    /// # struct SendDigest {}
+    /// # impl Job for SendDigest {
+    /// #     const NAME: &'static str = "send_digest";
+    /// #     async fn perform(self, _: &Attempt) -> Result<Outcome> { Ok(Outcome::Complete) }
+    /// # }
+    /// let domain = Domain::new(DomainName::new("pulse")).every("@daily", || SendDigest {});
+    /// # let _ = domain;
+    /// ```
+    #[must_use]
+    pub fn every<J: Job>(mut self, every: impl Into<Every>, job: fn() -> J) -> Self {
+        match every.into().entry(self.name, &job()) {
+            Ok(entry) => self.schedules.push(entry),
+            Err(violation) => self.violations.push(violation),
+        }
+        self.job::<J>()
     }
 
     /// Builds this read model.

@@ -27,6 +27,7 @@ mod places;
 pub mod postgres;
 mod projection;
 mod reaction;
+mod recurring;
 mod refusal;
 mod reload;
 mod roles;
@@ -52,6 +53,7 @@ pub use domain::{Domain, EventDeclaration, Unpublished};
 pub use feed::live_event;
 pub use identity::{Enrolment, Identity};
 pub use job::{Attempt, Enqueued, Job, NewJob, Outcome, UnfitArguments};
+pub use jobs::Missed;
 pub use kernel::{
     Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
     Recorded, Role, Scope, Timestamp, Topic, TraceParent, UnknownVersion, UserId, canonical_bytes,
@@ -63,6 +65,7 @@ pub use operation::{
 };
 pub use page::{Page, Panel};
 pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Rows, projection};
+pub use recurring::Every;
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;

@@ -6,7 +6,7 @@
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
 //! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
-//! ├─ jobs             one_for_one: leader, stager, sweeper, lifeline, pruner
+//! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner, reindexer, cron
 //! ├─ domains          one_for_one, quarantine: a subtree each
 //! └─ edge             one_for_one: connections, sockets, acceptor
 //! ```
@@ -29,6 +29,7 @@ use crate::migrate;
 use crate::operator;
 use crate::postgres::Embedded;
 use crate::projection::rebuilds::read_models;
+use crate::recurring;
 use crate::refusal::{Error, Result as Answered};
 use crate::subtree;
 use crate::system::System;
@@ -103,6 +104,8 @@ impl Parts {
                     jobs::duties::settings(queues),
                     jobs::duties::lifeline(queues),
                     jobs::duties::pruner(queues),
+                    jobs::duties::reindexer(queues, owner.clone()),
+                    jobs::duties::cron(queues, recurring::crontab(system.catalog())),
                 ],
             ),
             ("edge", edge),
@@ -255,7 +258,10 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         ("postgres", &["server"]),
         ("store", &["sealer", "partition_keeper", "wake", "checkpoints"]),
         ("bus", &["broadcast", "bridge", "relay"]),
-        ("jobs", &["leader", "stager", "sweeper", "lifeline", "pruner"]),
+        (
+            "jobs",
+            &["leader", "stager", "sweeper", "settings", "lifeline", "pruner", "reindexer", "cron"],
+        ),
         ("domains", &[]),
         ("edge", &["connections", "sockets", "acceptor"]),
     ];

@@ -1,8 +1,8 @@
 //! Declarations that contradict each other do not boot, and all contradictions are told at once.
 
 use platform::{
-    Catalog, Command, Domain, DomainName, Event, EventType, Query, Recorded, Result, Snapshot,
-    Spec, Tx,
+    Catalog, Command, Domain, DomainName, Event, EventType, Every, Query, Recorded, Result,
+    Snapshot, Spec, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,32 @@ fn every_contradiction_is_told_at_once() {
     ] {
         assert!(told.contains(sentence), "`{sentence}` is missing in:\n{told}");
     }
+}
+
+#[test]
+fn what_recurs_by_no_schedule_or_twice_under_one_name_does_not_boot() {
+    let change = || Change {};
+    let left = Domain::new(LEFT)
+        .every("@reboot", change)
+        .every("0 25 * * *", change)
+        .every(Every::new("@daily").zone("Europe/Berln").named("nightly"), change)
+        .every(Every::new("@daily").priority(12), change)
+        .every("@daily", change)
+        .every("@weekly", change)
+        .every(Every::new("@monthly").named("monthly"), change);
+
+    let told = violations(vec![left]);
+
+    for sentence in [
+        "left.change recurs `@reboot`: `@reboot` is not a cron expression: `@reboot` is not supported",
+        "left.change recurs `0 25 * * *`: `0 25 * * *` is not a cron expression: hour: `25` is out",
+        "left.nightly recurs `@daily`: `Europe/Berln` is no time zone: use a name of the IANA",
+        "left.change recurs `@daily`: priority: 12 is out of range; write 0 (first) to 9 (last)",
+        "the schedule `left.change` is declared twice",
+    ] {
+        assert!(told.contains(sentence), "`{sentence}` is missing in:\n{told}");
+    }
+    assert!(!told.contains("monthly"), "{told}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 mod answers;
 mod boundaries;
+mod cron;
 mod database;
-mod duties;
 mod faults;
 mod leader;
 mod life;
@@ -15,5 +15,8 @@ mod listing;
 mod operators;
 mod pruner;
 mod recorder;
+mod reindexer;
+mod schedules;
+mod stager;
 mod unique;
 mod world;
