@@ -160,8 +160,8 @@ async fn tell(site: &Site, verdict: Verdict, jumps: u32, recurred: u64) -> [u64;
     let row = Row {
         fault: "Clocks of two nodes that jump, each by itself",
         harm: format!(
-            "{jumps} jumps, up to {FORWARD_MINUTES_MAX} minutes forward and {BACK_MINUTES_MAX} back; \
-             {recurred} jobs recurred meanwhile, each for a tick of its own"
+            "{jumps} jumps, up to {FORWARD_MINUTES_MAX} minutes forward and {BACK_MINUTES_MAX} \
+             back; {recurred} jobs recurred meanwhile, each for a tick of its own"
         ),
         verdict,
     };

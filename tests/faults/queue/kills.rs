@@ -113,8 +113,8 @@ async fn every_job_ends_once_and_rightly_whatever_is_killed() {
         fault: "Everything killed at random, of two nodes and their server",
         harm: format!(
             "{} kills within the domain, {} of nodes with -9, {} of sessions and servers; {} \
-             enqueues repeated; {of_the_other} jobs of another domain meanwhile; limited to {LIMIT} \
-             over both nodes for half of the time, {most} at once in {looks} looks",
+             enqueues repeated; {of_the_other} jobs of another domain meanwhile; limited to \
+             {LIMIT} over both nodes for half of the time, {most} at once in {looks} looks",
             harm.inside,
             harm.nodes,
             harm.database,
