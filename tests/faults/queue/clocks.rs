@@ -1,14 +1,12 @@
 //! The clocks of two nodes jump, forward and back, each by itself, while jobs wait for their time
 //! and others recur.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use faults::perform::performers;
 use faults::work::{WORK, Way, Work};
 use jobs::cron::{self, Crontab};
-use jobs::{CronEntry, Performers, Queues, Schedule, drain, lifeline, stager, sweeper};
-use kernel::{Period, Timestamp};
+use jobs::{CronEntry, Missed, Performers, Queues, Schedule, drain, lifeline, stager, sweeper};
+use kernel::Timestamp;
 use otp::Clock;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -69,19 +67,17 @@ impl Node {
     }
 }
 
-/// What recurs: each minute, and every seven.
+/// What recurs: each minute by some clock, of which the latest makes up for those that were missed,
+/// and every seven, of which none is left out unless it is too many.
 fn recurring() -> Vec<CronEntry> {
-    let minutely = Schedule::Cron("* * * * *".parse().expect("it is well-formed"));
-    let schedules = [minutely, Schedule::Every(Period::milliseconds(420_000))];
-    let entry = |(number, schedule): (i64, Schedule)| CronEntry {
-        name: format!("faults.recurring{number}"),
-        schedule,
-        queue: OTHER.to_owned(),
-        job_name: WORK.to_owned(),
-        args: serde_json::to_value(Work { number, way: Way::Command }).expect("it is JSON"),
-        org_id: None,
-        max_attempts: 20,
-        timeout: Duration::from_mins(1),
+    let schedules = [("* * * * *", Missed::Latest), ("every 7 minutes", Missed::All(5))];
+    let entry = |(number, (schedule, missed)): (i64, (&str, Missed))| {
+        let schedule = Schedule::parse(schedule, None).expect("it is well-formed");
+        CronEntry {
+            args: serde_json::to_value(Work { number, way: Way::Command }).expect("it is JSON"),
+            missed,
+            ..CronEntry::new(format!("faults.recurring{number}"), schedule, OTHER, WORK)
+        }
     };
     RECURRING.into_iter().zip(schedules).map(entry).collect()
 }
