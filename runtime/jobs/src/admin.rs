@@ -8,14 +8,19 @@ use sqlx::{PgConnection, Row};
 use crate::{JobState, QueueStats, Queues, database};
 
 mod change;
+mod counting;
 mod edit;
 mod filter;
 mod listing;
 
 pub use change::{Change, Obstacle, cancel_job, change_job, retry_job};
+pub(crate) use change::{Done, change_all, tell};
+pub use counting::{COUNT_MAX, JobCount, count_jobs};
+pub(crate) use counting::{count_all, preview};
 pub use edit::{EditError, JobEdit, edit_job, version};
 pub use filter::{Document, FilterError, JobFilter, Moment, Side, TimeLimit, ValueAt};
-pub use listing::{COUNT_MAX, JobCount, JobPage, PAGE_MAX, WINDOW, count_jobs, get_job, list_jobs};
+pub(crate) use listing::page;
+pub use listing::{JobPage, PAGE_MAX, WINDOW, get_job, list_jobs};
 
 /// A queue, as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +29,8 @@ pub struct QueueInfo {
     pub queue: String,
     /// Since when it claims no jobs; absent if it does.
     pub paused_at: Option<Timestamp>,
-    /// How many jobs are in each state; a state without jobs is absent. Finished jobs are counted up
-    /// to [`COUNT_MAX`], so that many means: at least.
+    /// How many jobs are in each state; a state without jobs is absent. Finished jobs are counted
+    /// up to [`COUNT_MAX`], so that many means: at least.
     pub counts: BTreeMap<JobState, u64>,
     /// What it does on this node; absent if it has no producer here.
     pub stats: Option<QueueStats>,
@@ -81,7 +86,7 @@ pub enum AdminError {
 /// Every queue that has jobs, was paused or has a producer on this node, by name.
 pub async fn list_queues(queues: &Queues) -> Result<Vec<QueueInfo>, AdminError> {
     let mut transaction = database::begin(queues.pool()).await?;
-    let counts = listing::count_by_state(&mut transaction).await?;
+    let counts = counting::count_by_state(&mut transaction).await?;
     let paused = paused_queues(&mut transaction).await?;
     transaction.commit().await?;
     let mut infos: BTreeMap<String, QueueInfo> = BTreeMap::new();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use otp::{ChildSpec, ExitReason, PeriodicContext};
+use otp::{ChildSpec, ExitReason, Nudge, PeriodicContext};
 
 use crate::{Queues, database};
 
@@ -21,6 +21,24 @@ where
 {
     let queues = queues.clone();
     ChildSpec::periodic(id, every, every / 10, None, move |context| {
+        let round = act(queues.clone(), context);
+        Box::pin(async move { forgive_outage(id, round.await) })
+    })
+}
+
+/// The same, which a nudge makes act sooner.
+pub(crate) fn nudged<F>(
+    id: &'static str,
+    every: Duration,
+    nudge: &Nudge,
+    queues: &Queues,
+    act: impl Fn(Queues, PeriodicContext) -> F + Send + Sync + 'static,
+) -> ChildSpec
+where
+    F: Future<Output = Result<(), sqlx::Error>> + Send + 'static,
+{
+    let queues = queues.clone();
+    ChildSpec::periodic(id, every, every / 10, Some(nudge.clone()), move |context| {
         let round = act(queues.clone(), context);
         Box::pin(async move { forgive_outage(id, round.await) })
     })

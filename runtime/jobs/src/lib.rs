@@ -9,7 +9,8 @@
 //!
 //! | process | place | from |
 //! |---|---|---|
-//! | leader, stager, sweeper, settings, lifeline, pruner, reindexer, cron | `root/jobs` | [`duties`] |
+//! | leader, stager, sweeper, settings, lifeline | `root/jobs` | [`duties`] |
+//! | pruner, reindexer, cron, bulks | `root/jobs` | [`duties`] |
 //! | queue: attempts, recorder, producer | `root/domains/<domain>/queue` | [`producer::subtree`] |
 //!
 //! # Counters
@@ -20,6 +21,7 @@
 pub mod admin;
 mod attempt;
 pub mod backoff;
+pub mod bulk;
 mod control;
 mod counters;
 pub mod cron;
@@ -66,6 +68,7 @@ pub use unique::{Replace, Unique};
 
 /// The duties under `root/jobs`, each a child specification.
 pub mod duties {
+    pub use crate::bulk::child as bulks;
     pub use crate::cron::child as cron;
     pub use crate::leader::child as leader;
     pub use crate::lifeline::child as lifeline;

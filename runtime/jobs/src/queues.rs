@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::Timestamp;
-use otp::Clock;
+use otp::{Clock, Nudge};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -34,6 +34,7 @@ struct Node {
     pruning: Pruning,
     /// How often this node has looked at what is stored about queues.
     looks: AtomicU64,
+    bulks: Nudge,
 }
 
 /// What a queue does on this node.
@@ -68,6 +69,7 @@ impl Queues {
             watch: Mutex::default(),
             pruning: Pruning::default(),
             looks: AtomicU64::new(0),
+            bulks: Nudge::new(),
         };
         Self { node: Arc::new(node), pool }
     }
@@ -146,6 +148,11 @@ impl Queues {
 
     pub(crate) fn pruning(&self) -> &Pruning {
         &self.node.pruning
+    }
+
+    /// Wakes whoever does bulk operations on this node.
+    pub(crate) fn bulks(&self) -> &Nudge {
+        &self.node.bulks
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 mod checkpoints;
 mod consumers;
 mod enact;
+mod job_bulks;
 mod jobs_changed;
 mod jobs_shown;
 mod kill;
@@ -36,6 +37,10 @@ pub use consumers::{
     SkipEvent, SkippedEvents, SkippedView, StallView,
 };
 pub(crate) use enact::enact;
+pub use job_bulks::{
+    BulkPreview, BulkView, Bulks, CancelBulk, JobChange, ListBulks, PreviewBulk, ShowBulk,
+    StartBulk,
+};
 pub use jobs_changed::{CancelJob, DeleteJob, DiscardJob, EditJob, RetryJob, RunJobNow};
 pub use jobs_shown::{CountJobs, GetJob, JobCountView, JobErrorView, JobView, Jobs, ListJobs};
 pub use kill::{KillProcess, Killed, LiftQuarantine, Lifted};
@@ -102,6 +107,11 @@ pub fn domain() -> Domain {
         .action::<DiscardJob>()
         .action::<DeleteJob>()
         .action::<EditJob>()
+        .action::<PreviewBulk>()
+        .action::<StartBulk>()
+        .action::<ShowBulk>()
+        .action::<ListBulks>()
+        .action::<CancelBulk>()
         .action::<ListCursors>()
         .action::<ListProjections>()
         .action::<RebuildProjection>()

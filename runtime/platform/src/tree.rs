@@ -6,7 +6,8 @@
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
 //! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
-//! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner, reindexer, cron
+//! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner,
+//! │                   reindexer, cron, bulks
 //! ├─ domains          one_for_one, quarantine: a subtree each
 //! └─ edge             one_for_one: connections, sockets, acceptor
 //! ```
@@ -106,6 +107,7 @@ impl Parts {
                     jobs::duties::pruner(queues),
                     jobs::duties::reindexer(queues, owner.clone()),
                     jobs::duties::cron(queues, recurring::crontab(system.catalog())),
+                    jobs::duties::bulks(queues),
                 ],
             ),
             ("edge", edge),
@@ -260,7 +262,17 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         ("bus", &["broadcast", "bridge", "relay"]),
         (
             "jobs",
-            &["leader", "stager", "sweeper", "settings", "lifeline", "pruner", "reindexer", "cron"],
+            &[
+                "leader",
+                "stager",
+                "sweeper",
+                "settings",
+                "lifeline",
+                "pruner",
+                "reindexer",
+                "cron",
+                "bulks",
+            ],
         ),
         ("domains", &[]),
         ("edge", &["connections", "sockets", "acceptor"]),

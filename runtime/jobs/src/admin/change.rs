@@ -119,7 +119,7 @@ impl Obstacle {
 
 /// What decides whether a job can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub(super) job_id: JobId,
     pub(super) queue: String,
     pub(super) state: JobState,
@@ -132,11 +132,11 @@ pub(super) struct Seen {
 
 /// What became of jobs that were to be changed.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Those that are changed.
-    pub(super) changed: Vec<Seen>,
+    pub(crate) changed: Vec<Seen>,
     /// Those that are not, with the reason.
-    pub(super) refused: Vec<(JobId, Obstacle)>,
+    pub(crate) refused: Vec<(JobId, Obstacle)>,
 }
 
 /// Changes one job, and says how it is then; how it was, if it is deleted.
@@ -177,7 +177,7 @@ pub async fn cancel_job(queues: &Queues, job_id: JobId) -> Result<JobRow, AdminE
 
 /// Changes those of the jobs that can be, in the caller's transaction. Jobs that are not there are
 /// passed over.
-pub(super) async fn change_all(
+pub(crate) async fn change_all(
     connection: &mut PgConnection,
     change: Change,
     job_ids: &[JobId],
@@ -203,7 +203,7 @@ pub(super) async fn change_all(
 }
 
 /// Tells the queues of this node what was changed, after the commit.
-pub(super) fn tell(queues: &Queues, change: Change, changed: &[Seen]) {
+pub(crate) fn tell(queues: &Queues, change: Change, changed: &[Seen]) {
     match change {
         Change::Retry | Change::RunNow => {
             let names: BTreeSet<&str> = changed.iter().map(|job| job.queue.as_str()).collect();

@@ -1,12 +1,11 @@
-//! Listing and counting jobs without reading all of them.
+//! Listing jobs without reading all of them.
 //!
 //! Finished jobs may be there in millions, so every question has a bound. A page walks an index
 //! from the newest job on; what no index knows (a tag, a field of the arguments, the text of an
-//! error) is compared for a *window* of jobs, and the page says where to look further. A count ends
-//! at [`COUNT_MAX`].
+//! error) is compared for a *window* of jobs, and the page says where to look further.
 
 use kernel::{JobId, OrgId};
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::AdminError;
@@ -16,8 +15,6 @@ use crate::{JobRow, JobState, Queues, database};
 
 /// A page of jobs has at most so many.
 pub const PAGE_MAX: u32 = 500;
-/// A count goes so far; beyond it, more is only more.
-pub const COUNT_MAX: u32 = 10_000;
 /// So many jobs are compared with what no index knows, before a page ends.
 pub const WINDOW: u32 = 20_000;
 
@@ -28,15 +25,6 @@ pub struct JobPage {
     pub jobs: Vec<JobRow>,
     /// Where the next page begins, if there may be one: the cursor to ask for it with.
     pub next: Option<JobId>,
-}
-
-/// How many jobs fit a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JobCount {
-    /// So many were found.
-    pub count: u64,
-    /// Whether those are all; otherwise there are at least so many.
-    pub is_exact: bool,
 }
 
 /// Jobs that fit a filter, newest first, older than the cursor; a page of them.
@@ -53,24 +41,8 @@ pub async fn list_jobs(
     Ok(page)
 }
 
-/// How many jobs fit a filter, counted as far as that is cheap.
-pub async fn count_jobs(queues: &Queues, filter: &JobFilter) -> Result<JobCount, AdminError> {
-    let mut transaction = database::begin(queues.pool()).await?;
-    let window = Window::of(&mut transaction, filter, None, COUNT_MAX + 1).await?;
-    let mut query = QueryBuilder::new("select count(*) from (select id from ");
-    window.push(&mut query);
-    window.push_rest(&mut query);
-    query.push(" limit ").push_bind(i64::from(COUNT_MAX) + 1).push(") as found");
-    let count: i64 =
-        query.build_query_scalar().persistent(false).fetch_one(&mut *transaction).await?;
-    let count = count.unsigned_abs();
-    let is_exact = count <= u64::from(COUNT_MAX) && window.end(&mut transaction).await?.is_none();
-    transaction.commit().await?;
-    Ok(JobCount { count: count.min(u64::from(COUNT_MAX)), is_exact })
-}
-
 /// A page, in the caller's transaction.
-pub(super) async fn page(
+pub(crate) async fn page(
     connection: &mut PgConnection,
     filter: &JobFilter,
     cursor: Option<JobId>,
@@ -92,7 +64,7 @@ pub(super) async fn page(
 }
 
 /// The newest jobs below a cursor that an index finds, at most so many.
-struct Window<'f> {
+pub(super) struct Window<'f> {
     filter: &'f JobFilter,
     cursor: Option<JobId>,
     length: u32,
@@ -110,7 +82,7 @@ enum Finished {
 }
 
 impl<'f> Window<'f> {
-    async fn of(
+    pub(super) async fn of(
         connection: &mut PgConnection,
         filter: &'f JobFilter,
         cursor: Option<JobId>,
@@ -132,8 +104,14 @@ impl<'f> Window<'f> {
         Ok(Self { filter, cursor, length, finished })
     }
 
+    /// The same without an end.
+    pub(super) fn unbounded(mut self) -> Self {
+        self.length = u32::MAX;
+        self
+    }
+
     /// Everything in it, as a table named `job`.
-    fn push(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(super) fn push(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(concat!("(select ", all_columns!("job."), " from ("));
         self.push_table(query, "jobs.jobs");
         push_queues_and_states(query, &self.filter.queues, &self.filter.states);
@@ -175,13 +153,16 @@ impl<'f> Window<'f> {
     }
 
     /// What no index knows, as a condition on `job`.
-    fn push_rest(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(super) fn push_rest(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(" where true");
         push_rest(query, self.filter);
     }
 
     /// The last job of it, if there may be others behind.
-    async fn end(&self, connection: &mut PgConnection) -> Result<Option<JobId>, sqlx::Error> {
+    pub(super) async fn end(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<JobId>, sqlx::Error> {
         if !has_rest(self.filter) {
             return Ok(None);
         }
@@ -193,7 +174,7 @@ impl<'f> Window<'f> {
 }
 
 /// The queues of the finished jobs, by so many looks into the index and not by reading it.
-async fn queues_of(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+pub(super) async fn queues_of(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "with recursive known as (
              (select queue from jobs.finished order by queue limit 1)
@@ -329,31 +310,4 @@ pub(super) async fn find(
     .fetch_optional(connection)
     .await?;
     job.ok_or(AdminError::NoSuchJob(job_id))
-}
-
-/// How many jobs are in each state of each queue. What is to be done is counted whole, what is
-/// finished up to [`COUNT_MAX`].
-pub(super) async fn count_by_state(
-    connection: &mut PgConnection,
-) -> Result<Vec<(String, JobState, u64)>, sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "select queue, state, count(*) as count from jobs.jobs group by queue, state",
-    );
-    // Each place by itself and in order, or the planner reads all to find what is rare.
-    for queue in queues_of(connection).await? {
-        for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
-            query.push(" union all select ").push_bind(queue.clone());
-            query.push(", ").push_bind(state.name());
-            query.push(", count(*) from (select from jobs.finished as job where job.queue = ");
-            query.push_bind(queue.clone()).push(" and job.state = ").push_bind(state.name());
-            query.push(" order by job.id desc limit ").push_bind(i64::from(COUNT_MAX));
-            query.push(") as job having count(*) > 0");
-        }
-    }
-    let rows = query.build().persistent(false).fetch_all(connection).await?;
-    let read = |row| {
-        let count: i64 = Row::try_get(row, "count")?;
-        Ok((Row::try_get(row, "queue")?, crate::job::state(row)?, count.unsigned_abs()))
-    };
-    rows.iter().map(read).collect()
 }

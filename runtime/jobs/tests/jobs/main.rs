@@ -4,6 +4,7 @@
 
 mod answers;
 mod boundaries;
+mod bulks;
 mod cron;
 mod database;
 mod faults;

@@ -274,7 +274,7 @@ fn skip_error(error: SkipError) -> Error {
 }
 
 /// Who asked for the action that is under way.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let name = super::ACTOR.try_with(|principal| match principal {
         Principal::User { user_id, .. } => format!("user {user_id}"),
         Principal::System { name } => name.clone(),
