@@ -21,8 +21,12 @@ where
 {
     let queues = queues.clone();
     ChildSpec::periodic(id, every, every / 10, None, move |context| {
-        let round = act(queues.clone(), context);
-        Box::pin(async move { forgive_outage(id, round.await) })
+        let (round, noted) = (act(queues.clone(), context), queues.clone());
+        Box::pin(async move {
+            let done = round.await;
+            noted.meters().note_round(id, done.is_ok());
+            forgive_outage(id, done)
+        })
     })
 }
 

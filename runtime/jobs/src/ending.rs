@@ -14,6 +14,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use crate::job::{JobError, all_columns};
+use crate::observe::News;
 use crate::{Attempt, Failure, JobState, Outcome, Performed, backoff};
 
 /// A job remembers so many errors, the latest. The statements below say `last - 19`.
@@ -130,6 +131,20 @@ impl Ending {
                 Some(JobError { stack: shortened(stack), ..job_error(attempt, error, at) })
             }
             _ => None,
+        }
+    }
+
+    /// What is told of it.
+    pub(crate) fn news(&self) -> News {
+        match self {
+            Self::Completed | Self::CompletedWith { .. } => News::Completed,
+            Self::Cancelled { reason, .. } => News::Cancelled { reason: reason.clone() },
+            Self::Retryable { error, until, .. } => {
+                News::Failed { error: error.clone(), until: *until }
+            }
+            Self::Discarded { error, .. } => News::Discarded { error: error.clone() },
+            Self::Snoozed { until } => News::Snoozed { until: *until },
+            Self::Excused { .. } | Self::Released => News::Excused,
         }
     }
 

@@ -5,14 +5,16 @@
 //! temporary process of its own, and [`crate::drain`]. The recorder writes down what was decided.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use kernel::Period;
 use otp::{ChildSpec, ExitReason, Shutdown};
+use tracing::{Instrument as _, Span};
 
 use crate::counters::Count;
 use crate::ending::{self, Ending};
+use crate::observe::News;
 use crate::slots::{Slot, child_id};
 use crate::{Attempt, Failure, Performed, Performers, Queues, panics};
 
@@ -44,15 +46,36 @@ pub(crate) async fn execute(
 ) -> (Option<Ending>, Result<(), ExitReason>) {
     slot.begin();
     let attempt = slot.attempt();
-    let end = perform(performers, attempt).await;
+    let meters = &slot.slots().meters;
+    let waited = (queues.now() - attempt.scheduled_at).to_std().unwrap_or_default();
+    meters.wait.add(waited);
+    meters.observers.tell(attempt, || News::Started { waited });
+    let began = Instant::now();
+    let end = perform(performers, attempt).instrument(span(attempt)).await;
+    meters.run.add(began.elapsed());
     let exit = end.exit();
     let answer = end.answer(attempt.timeout);
     let answer = answer.map_err(|failure| failure.with_backoff(performers, attempt));
     let ending = ending::decide(attempt, answer, queues.now());
     if ending.is_none() {
         slot.slots().counters.add(Count::Completed, 1);
+        meters.observers.tell(attempt, || News::Completed);
     }
     (ending, exit)
+}
+
+/// Everything an attempt logs is found by its job, and by the request that caused it.
+fn span(attempt: &Attempt) -> Span {
+    tracing::info_span!(
+        "attempt",
+        queue = attempt.queue,
+        job = attempt.name,
+        job_id = %attempt.job_id,
+        number = attempt.number,
+        org_id = %attempt.scope.org_id,
+        correlation_id = %attempt.scope.correlation_id,
+        traceparent = attempt.scope.traceparent.map(tracing::field::display),
+    )
 }
 
 /// How performing an attempt ended.

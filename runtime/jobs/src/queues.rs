@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::counters::Counts;
 use crate::leader::Leadership;
 use crate::lifeline::Watch;
+use crate::meters::NodeMeters;
 use crate::pruner::Pruning;
 use crate::slots::Slots;
 use crate::{Limits, admin, database};
@@ -32,6 +33,7 @@ struct Node {
     leadership: Leadership,
     watch: Mutex<Watch>,
     pruning: Pruning,
+    meters: NodeMeters,
     /// How often this node has looked at what is stored about queues.
     looks: AtomicU64,
     bulks: Nudge,
@@ -68,6 +70,7 @@ impl Queues {
             leadership: Leadership::default(),
             watch: Mutex::default(),
             pruning: Pruning::default(),
+            meters: NodeMeters::default(),
             looks: AtomicU64::new(0),
             bulks: Nudge::new(),
         };
@@ -155,6 +158,10 @@ impl Queues {
         &self.node.bulks
     }
 
+    pub(crate) fn meters(&self) -> &NodeMeters {
+        &self.node.meters
+    }
+
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -193,7 +200,12 @@ impl Queues {
     /// What the processes of a queue share; made when first asked for.
     pub(crate) fn slots(&self, queue: &str) -> Arc<Slots> {
         let mut every = self.node.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        every.entry(queue.to_owned()).or_insert_with(|| Arc::new(Slots::new(queue))).clone()
+        let make = || {
+            let mut slots = Slots::new(queue);
+            slots.meters.observers = self.meters().observers.clone();
+            Arc::new(slots)
+        };
+        every.entry(queue.to_owned()).or_insert_with(make).clone()
     }
 
     pub(crate) fn find_slots(&self, queue: &str) -> Option<Arc<Slots>> {

@@ -14,6 +14,7 @@ use sqlx::{Postgres, Transaction};
 
 use crate::counters::Count;
 use crate::ending::{self, Ended, Ending};
+use crate::observe::News;
 use crate::slots::Slots;
 use crate::{Attempt, Failure, Queues, backoff, database};
 
@@ -151,6 +152,7 @@ async fn write(
             tell(slots, &ended.attempt, &ended.ending);
         } else {
             slots.counters.add(Count::Superseded, 1);
+            slots.meters.observers.tell(&ended.attempt, || News::Superseded);
         }
     }
     if slots.control.is_limited() {
@@ -162,6 +164,7 @@ async fn write(
 
 fn tell(slots: &Slots, attempt: &Attempt, ending: &Ending) {
     let counters = &slots.counters;
+    slots.meters.observers.tell(attempt, || ending.news());
     let Attempt { job_id, name, number, .. } = attempt;
     match ending {
         Ending::Completed | Ending::CompletedWith { .. } => counters.add(Count::Completed, 1),

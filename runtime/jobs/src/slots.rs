@@ -18,6 +18,7 @@ use otp::Nudge;
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::ending::{self, Ended, Ending};
+use crate::meters::QueueMeters;
 use crate::{Attempt, Failure};
 
 /// An attempt, as it is told apart from earlier ones of its job.
@@ -35,6 +36,7 @@ pub(crate) struct Slots {
     /// Wakes the recorder.
     pub(crate) ends: Nudge,
     pub(crate) counters: Counters,
+    pub(crate) meters: QueueMeters,
     pub(crate) control: Control,
     limit: AtomicU32,
     book: Mutex<Book>,
@@ -75,6 +77,7 @@ impl Slots {
             nudge: Nudge::new(),
             ends: Nudge::new(),
             counters: Counters::default(),
+            meters: QueueMeters::default(),
             control: Control::default(),
             limit: AtomicU32::new(0),
             book: Mutex::default(),

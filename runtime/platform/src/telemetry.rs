@@ -17,11 +17,14 @@
 //! | `finnest_bus_dropped_total` | counter | class | events that did not fit a queue |
 //! | `finnest_relay_lag_events` | gauge | | sealed events not passed on yet |
 //! | `finnest_relay_lag_seconds` | gauge | | age of the last event passed on |
-//! | `finnest_queue_jobs` | gauge | queue, state | jobs |
 //! | `finnest_database_connections` | gauge | state | connections |
+//!
+//! What is measured of jobs stands in docs/jobs.md.
 //!
 //! Outcome is `ok` or the kind of the error. Label values are bounded: processes that come and go,
 //! such as connections, are not listed.
+
+mod jobs;
 
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
+use self::jobs::JobMeters;
 use crate::operation::Operation;
 use crate::refusal::Kind;
 
@@ -45,7 +49,7 @@ pub struct Telemetry {
     pub(crate) mailbox: IntGaugeVec,
     pub(crate) sealed_position: IntGauge,
     pub(crate) bus: BusMeters,
-    pub(crate) queue_jobs: IntGaugeVec,
+    pub(crate) jobs: JobMeters,
     pub(crate) consumers: ConsumerGauges,
     pub(crate) connections: IntGaugeVec,
 }
@@ -172,11 +176,7 @@ impl Telemetry {
                 PATH,
             ),
             consumers: ConsumerGauges::new(&registry),
-            queue_jobs: gauge(
-                "finnest_queue_jobs",
-                "Jobs in a queue, by state.",
-                &["queue", "state"],
-            ),
+            jobs: JobMeters::new(&registry),
             connections: gauge(
                 "finnest_database_connections",
                 "Database connections, by state.",

@@ -302,15 +302,7 @@ pub(crate) async fn measure(system: &System) {
     telemetry.sealed_position.set(system.log().head().borrow().0);
     measure_bus(system);
     measure_consumers(system).await;
-    if let Ok(counts) = jobs::admin::list_queues(system.queues()).await {
-        telemetry.queue_jobs.reset();
-        for queue in counts {
-            for (state, count) in queue.counts {
-                let gauge = telemetry.queue_jobs.with_label_values(&[&*queue.queue, state.name()]);
-                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-        }
-    }
+    telemetry.jobs.measure(system).await;
 }
 
 /// The queues of live events, and how far behind their relay is.

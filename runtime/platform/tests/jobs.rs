@@ -1,5 +1,6 @@
 //! The life of a job as a domain's author meets it: typed arguments, answers, what is remembered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use platform::jobs::{self, JobRow, JobState, admin};
@@ -252,5 +253,55 @@ async fn the_job_of_a_command_keeps_its_answer_or_the_place_where_it_broke() {
     let error = row(&system, broken).await.errors.remove(0);
     assert_eq!(error.error, "panicked: on purpose");
     assert!(error.stack[0].contains("platform/tests/jobs.rs:"), "{:?}", error.stack);
+    system.stop().await;
+}
+
+/// The rows of the table of metrics in docs/jobs.md: name, kind, labels.
+fn documented() -> BTreeSet<(String, String)> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/jobs.md");
+    let page = std::fs::read_to_string(page).expect("the page is in the repository");
+    let rows = page.lines().filter(|line| line.starts_with("| `finnest_"));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    cells.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())).collect()
+}
+
+/// What the system measures of jobs, as it tells it itself.
+async fn measured(system: &TestSystem) -> BTreeSet<(String, String)> {
+    let text = system.system().metrics_text().await;
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let types = types.filter_map(|line| line.split_once(' '));
+    let of_jobs = |(name, kind): (&str, &str)| {
+        let is_of_jobs = name.starts_with("finnest_queue_") || name.starts_with("finnest_job");
+        is_of_jobs.then(|| (name.to_owned(), kind.to_owned()))
+    };
+    types.filter_map(of_jobs).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_lists_every_metric_of_jobs_and_no_other() {
+    let system = start().await;
+    weigh(&system, 1).await;
+
+    // The duties are counted once each has had its first round.
+    let documented = documented();
+    let all = tokio::time::timeout(Duration::from_secs(20), async {
+        while measured(&system).await.len() < documented.len() {
+            tokio::task::yield_now().await;
+        }
+    });
+
+    let all = all.await;
+    let measured = measured(&system).await;
+    assert!(all.is_ok(), "not measured: {:?}", documented.difference(&measured));
+    assert_eq!(measured, documented);
+    let text = system.system().metrics_text().await;
+    for line in [
+        "finnest_job_attempts_total{outcome=\"completed\",queue=\"probe\"} 1",
+        "finnest_job_run_seconds_count{queue=\"probe\"} 1",
+        "finnest_job_wait_seconds_bucket{queue=\"probe\",le=\"0.0005\"} 1",
+        "finnest_queue_jobs{queue=\"probe\",state=\"available\"} 0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not told:\n{text}");
+    }
     system.stop().await;
 }

@@ -13,6 +13,7 @@ mod life;
 mod lifeline;
 mod limits;
 mod listing;
+mod observing;
 mod operators;
 mod pruner;
 mod recorder;
