@@ -31,6 +31,10 @@ const LOOKS_PER_SEARCH: u64 = 5;
 pub fn child(queues: &Queues) -> ChildSpec {
     duty::child("settings", EVERY, queues, |queues, _| async move {
         refresh(&queues).await?;
+        // Where no producer does it, because the domain is down or in a process of its own.
+        for slots in queues.every_slots().iter().filter(|slots| slots.control.is_unsettled()) {
+            settle(&queues, slots).await?;
+        }
         if !queues.is_leader() {
             return Ok(());
         }

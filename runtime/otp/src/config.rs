@@ -10,6 +10,7 @@
 mod application;
 mod difference;
 mod problem;
+mod queue;
 mod read;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::{
 pub use application::ApplicationTuning;
 pub use difference::Difference;
 pub use problem::{ConfigError, ConfigErrors};
+pub use queue::QueueTuning;
 
 /// What the tree has, so that the page can be checked against it.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +123,7 @@ struct Settings {
     within: Option<Duration>,
     shutdown: Option<Duration>,
     queue_limit: Option<u32>,
+    queue: QueueTuning,
     in_flight_max: Option<u32>,
     statement_timeout: Option<Duration>,
     escalate: Option<bool>,
@@ -148,6 +151,8 @@ pub struct Resolved {
     pub shutdown: Shutdown,
     /// Jobs of this domain that run at once.
     pub queue_limit: u32,
+    /// What limits the queue of this domain over all nodes.
+    pub queue: QueueTuning,
     /// Operations of this domain that run at once; the rest are told to wait.
     pub in_flight_max: u32,
     /// How long one SQL statement of this domain may take.
@@ -242,6 +247,7 @@ impl Tuning {
             intensity: Intensity { max_restarts, within },
             shutdown: patience(own.shutdown.or(default.shutdown).unwrap_or(SHUTDOWN)),
             queue_limit: own.queue_limit.or(default.queue_limit).unwrap_or(QUEUE_LIMIT),
+            queue: own.queue.clone(),
             in_flight_max: own.in_flight_max.or(default.in_flight_max).unwrap_or(IN_FLIGHT_MAX),
             statement_timeout: own
                 .statement_timeout

@@ -158,6 +158,8 @@ impl System {
                 format!("at next start of {supervisor}/process")
             }
             "queue_limit" | "in_flight_max" | "statement_timeout_ms" => APPLIED.to_owned(),
+            // For all nodes, by the producer of this one.
+            key if key.starts_with("queue_") => APPLIED.to_owned(),
             "strategy" | "max_restarts" | "max_seconds" | "shutdown_ms" | "restart"
             | "on_give_up" | "quarantine_ms" => {
                 if untold.contains(&supervisor) {

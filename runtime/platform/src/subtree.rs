@@ -22,6 +22,7 @@ use crate::projection::{ProjectionDeclaration, apply};
 use crate::reaction::Subscription;
 use crate::refusal::{Error, Kind};
 use crate::system::System;
+use crate::tuned::queue_limits;
 
 /// The subtree of one domain, as a child of `domains`, in this process.
 pub(crate) fn of_domain(system: &System, domain: &Domain) -> ChildSpec {
@@ -61,6 +62,7 @@ pub(crate) fn spec_of(system: &System, name: DomainName) -> SupervisorSpec {
         });
         spec = spec.child(ChildSpec::supervisor("projections", one_for_one(projections)));
     }
+    system.queues().set_limits(name.as_str(), queue_limits(&tuning.queue));
     spec = spec.child(jobs::producer::subtree(
         system.queues(),
         name.as_str(),

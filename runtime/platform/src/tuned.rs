@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
-use jobs::Queues;
+use jobs::{Limits, Queues};
 use kernel::DomainName;
-use otp::config::Tuning;
+use otp::config::{QueueTuning, Tuning};
 use tokio::sync::Mutex;
 
 use crate::catalog::Catalog;
@@ -14,6 +15,20 @@ use crate::dispatch::RETRY_AFTER;
 use crate::places::{Place, Places};
 use crate::refusal::{Error, Reason, Result};
 use crate::tree::Parts;
+
+/// What limits a queue over all nodes, as the page says.
+pub(crate) fn queue_limits(page: &QueueTuning) -> Limits {
+    let milliseconds = |period: Duration| u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    Limits {
+        global_limit: page.global_limit,
+        // The reader of the page takes nothing else.
+        partition_by: page.partition_by.as_deref().and_then(|text| text.parse().ok()),
+        partition_limit: page.partition_limit,
+        rate_limit: page.rate_limit,
+        partition_rate_limit: page.partition_rate_limit,
+        rate_period_ms: page.rate_period.map(milliseconds),
+    }
+}
 
 /// supervision.toml as it holds now.
 pub(crate) struct Tuned {
@@ -53,6 +68,7 @@ impl Tuned {
             let limits = tuning.domain(name);
             places.set_max(limits.in_flight_max);
             queues.set_limit(name, limits.queue_limit);
+            queues.set_limits(name, queue_limits(&limits.queue));
         }
         let mut held = self.tuning.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut held, tuning)

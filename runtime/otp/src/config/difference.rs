@@ -21,6 +21,8 @@ pub struct Difference {
 
 /// What stands for a key that leaves its child as the code says.
 const AS_BUILT: &str = "as built";
+/// What stands for a key that limits nothing.
+const NO_LIMIT: &str = "none";
 
 type Values = Vec<(&'static str, String)>;
 
@@ -47,6 +49,7 @@ impl Tuning {
                 let resolved = page.domain(name);
                 let mut values = supervisor(&resolved);
                 values.extend(limits(&resolved));
+                values.extend(queue(&resolved));
                 values.extend(place(page.domains.get(name)));
                 values
             });
@@ -104,6 +107,11 @@ fn limits(resolved: &Resolved) -> Values {
         ("in_flight_max", resolved.in_flight_max.to_string()),
         ("statement_timeout_ms", milliseconds(resolved.statement_timeout)),
     ]
+}
+
+fn queue(resolved: &Resolved) -> Values {
+    let said = resolved.queue.values().into_iter();
+    said.map(|(key, value)| (key, value.unwrap_or_else(|| NO_LIMIT.to_owned()))).collect()
 }
 
 /// Where a domain runs and how it is watched there.

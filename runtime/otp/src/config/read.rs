@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::problem::{Problems, hint};
-use super::{ConfigErrors, Known, Placement, Settings, Tuning, application};
+use super::{ConfigErrors, Known, Placement, Settings, Tuning, application, queue};
 use crate::{Restart, Strategy};
 
 /// What every supervisor may say.
@@ -112,13 +112,15 @@ fn domains(
     for entry in entries(found) {
         let (domain, key, _) = entry;
         if let Some(children) = known.domains.get(domain) {
-            let settings = table(problems, entry, &[SUPERVISOR, LIMITS, PLACE], children);
+            let settings =
+                table(problems, entry, &[SUPERVISOR, LIMITS, queue::KEYS, PLACE], children);
             if settings.threads.is_some() && settings.is_dedicated != Some(true) {
                 let message = "`threads` are a domain's own; write `runtime = \"dedicated\"` too, \
                                or leave it out";
                 problems.at(key.span(), message.to_owned());
             }
-            if let Some(complaint) = misplaced(domain, &settings, known) {
+            let complaints = [misplaced(domain, &settings, known), settings.queue.complaint()];
+            for complaint in complaints.into_iter().flatten() {
                 problems.at(key.span(), complaint);
             }
             tuning.domains.insert(domain.to_owned(), settings);
@@ -227,6 +229,7 @@ fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint
         }
         "placement" => settings.placement = Some(choice(name, item, PLACEMENTS)?),
         "memory_max_mb" => settings.memory_max_mb = Some(integer(name, item, 64..=1_048_576)?),
+        _ if queue::KEYS.contains(&name) => settings.queue.set(name, item)?,
         _ => unreachable!("`{name}` is in a list of keys and has no reader"),
     }
     Ok(())
@@ -254,7 +257,11 @@ fn whole(name: &str, item: &Item, range: &RangeInclusive<u32>) -> Result<u32, Co
     })
 }
 
-fn integer(name: &str, item: &Item, range: RangeInclusive<u32>) -> Result<u32, Complaint> {
+pub(super) fn integer(
+    name: &str,
+    item: &Item,
+    range: RangeInclusive<u32>,
+) -> Result<u32, Complaint> {
     whole(name, item, &range)
 }
 

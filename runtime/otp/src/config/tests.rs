@@ -140,10 +140,72 @@ fn a_name_near_to_none_is_refused_with_all_of_them() {
         &format!("{DOMAINS}[domain.payroll.colour]\n"),
         &[
             "supervision.toml:3: unknown key `colour`; expected one of `in_flight_max`, \
-             `max_restarts`, `max_seconds`, `memory_max_mb`, `placement`, `queue_limit`, \
+             `max_restarts`, `max_seconds`, `memory_max_mb`, `placement`, `queue_global_limit`, \
+             `queue_limit`, `queue_partition_by`, `queue_partition_limit`, \
+             `queue_partition_rate_limit`, `queue_rate_limit`, `queue_rate_period_ms`, \
              `replace_after_ms`, `runtime`, `shutdown_ms`, `statement_timeout_ms`, `strategy`, \
              `threads`, `watchdog_ms`",
             "    [domain.payroll.colour]",
+        ],
+    );
+}
+
+#[test]
+fn what_limits_a_queue_over_all_nodes_is_read_and_differs() {
+    let text = "queue_global_limit = 50
+queue_partition_by = \"args.client.id\"
+queue_partition_limit = 5
+queue_rate_limit = 100
+queue_rate_period_ms = 10_000
+";
+    let before = parse(DOMAINS).expect("right");
+    let after = parse(&format!("[domain.recruit]\n{text}[domain.payroll]\n")).expect("right");
+
+    let queue = after.domain("recruit").queue;
+    let told: Vec<String> = before
+        .differences(&after, &known())
+        .iter()
+        .map(|found| format!("{} {} -> {}", found.key, found.before, found.after))
+        .collect();
+
+    assert_eq!((queue.global_limit, queue.partition_limit), (Some(50), Some(5)));
+    assert_eq!(queue.partition_by.as_deref(), Some("args.client.id"));
+    assert_eq!(queue.rate_period, Some(Duration::from_secs(10)));
+    assert_eq!(after.domain("payroll").queue, QueueTuning::default());
+    assert_eq!(
+        told,
+        [
+            "queue_global_limit none -> 50",
+            "queue_partition_by none -> args.client.id",
+            "queue_partition_limit none -> 5",
+            "queue_rate_limit none -> 100",
+            "queue_rate_period_ms none -> 10000",
+        ]
+    );
+}
+
+#[test]
+fn a_limit_that_says_nothing_or_nonsense_is_refused() {
+    check(
+        "[domain.recruit]
+queue_global_limit = 0
+queue_partition_by = 'organization'
+queue_gobal_limit = 3
+[domain.payroll]
+queue_partition_limit = 3
+",
+        &[
+            "supervision.toml:2: `queue_global_limit` must be an integer from 1 to 1000000, not 0",
+            "    queue_global_limit = 0",
+            "supervision.toml:3: `queue_partition_by` cannot be `organization`; did you mean \
+             `organisation`?",
+            "    queue_partition_by = 'organization'",
+            "supervision.toml:4: unknown key `queue_gobal_limit`; did you mean \
+             `queue_global_limit`?",
+            "    queue_gobal_limit = 3",
+            "supervision.toml:5: `queue_partition_limit` says nothing without \
+             `queue_partition_by`; write that too, or leave it out",
+            "    [domain.payroll]",
         ],
     );
 }
