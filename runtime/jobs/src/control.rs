@@ -3,8 +3,8 @@
 //! It decides how the producer claims without asking the database each time. Whether a limit holds
 //! is never decided here: the claim itself asks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::Limits;
 use crate::slots::Slots;
@@ -17,6 +17,7 @@ pub(crate) struct Control {
     is_unsettled: AtomicBool,
     is_limited: AtomicBool,
     is_paused_here: AtomicBool,
+    producers: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +46,7 @@ impl Default for Control {
             is_unsettled: AtomicBool::new(true),
             is_limited: AtomicBool::new(false),
             is_paused_here: AtomicBool::new(false),
+            producers: AtomicU32::new(0),
         }
     }
 }
@@ -90,6 +92,11 @@ impl Control {
         self.book().last_partition = key;
     }
 
+    /// Whether a producer of the queue claims on this node.
+    pub(crate) fn has_producer(&self) -> bool {
+        self.producers.load(Ordering::Relaxed) > 0
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         // Every statement leaves it whole.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,5 +132,21 @@ impl Slots {
         book.stored_limit = stored.limit;
         self.set_limit(limit);
         is_news
+    }
+
+    /// Says that a producer of the queue claims here, until the answer is dropped.
+    pub(crate) fn begin_producing(self: &Arc<Self>) -> Producing {
+        self.control.producers.fetch_add(1, Ordering::Relaxed);
+        Producing(self.clone())
+    }
+}
+
+/// A producer claims.
+#[derive(Debug)]
+pub(crate) struct Producing(Arc<Slots>);
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        self.0.control.producers.fetch_sub(1, Ordering::Relaxed);
     }
 }

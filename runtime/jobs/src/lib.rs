@@ -38,6 +38,7 @@ pub mod lifeline;
 mod limited;
 pub mod limits;
 pub mod meters;
+mod news;
 mod observe;
 pub mod panics;
 pub mod producer;

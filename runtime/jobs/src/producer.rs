@@ -120,6 +120,7 @@ impl Fault {
 impl Process for Producer {
     async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
         self.slots.let_go(false);
+        let producing = self.slots.begin_producing();
         let mut faults = 0;
         while !context.is_stopping() {
             let pause = match self.round(context).await {
@@ -137,6 +138,8 @@ impl Process for Producer {
             };
             self.wait(context, pause, faults > 0).await;
         }
+        // What comes from here on is for other nodes.
+        drop(producing);
         self.finish(context).await;
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::counters::Counts;
 use crate::leader::Leadership;
 use crate::lifeline::Watch;
 use crate::meters::NodeMeters;
+use crate::news::News;
 use crate::pruner::Pruning;
 use crate::slots::Slots;
 use crate::{Limits, admin, database};
@@ -37,6 +38,9 @@ struct Node {
     /// How often this node has looked at what is stored about queues.
     looks: AtomicU64,
     bulks: Nudge,
+    news: News,
+    /// The queues with a producer here, as they are noted in the database.
+    produced: Mutex<Option<Vec<String>>>,
 }
 
 /// What a queue does on this node.
@@ -73,6 +77,8 @@ impl Queues {
             meters: NodeMeters::default(),
             looks: AtomicU64::new(0),
             bulks: Nudge::new(),
+            news: News::default(),
+            produced: Mutex::default(),
         };
         Self { node: Arc::new(node), pool }
     }
@@ -84,8 +90,21 @@ impl Queues {
         Self { node: self.node.clone(), pool }
     }
 
-    /// Tells a queue of this node that there may be work for it, after the commit that enqueued it.
+    /// Tells a queue that there may be work for it, after the commit that enqueued it. Other nodes
+    /// hear of it if this one has no place for more.
     pub fn nudge(&self, queue: &str) {
+        let slots = self.find_slots(queue);
+        if let Some(slots) = &slots {
+            slots.nudge.nudge();
+        }
+        let has_place = |slots: &Arc<Slots>| slots.control.has_producer() && slots.demand() > 0;
+        if !slots.as_ref().is_some_and(has_place) {
+            self.tell_of_work(queue);
+        }
+    }
+
+    /// Tells a queue of this node that there may be work for it, of which the others know.
+    pub(crate) fn wake(&self, queue: &str) {
         if let Some(slots) = self.find_slots(queue) {
             slots.nudge.nudge();
         }
@@ -112,7 +131,8 @@ impl Queues {
         let mut transaction = database::begin(self.pool()).await?;
         admin::set_paused(&mut transaction, queue, false, self.now()).await?;
         transaction.commit().await?;
-        self.nudge(queue);
+        self.wake(queue);
+        self.tell_of_work(queue);
         Ok(())
     }
 
@@ -147,6 +167,14 @@ impl Queues {
 
     pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
         self.node.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn produced(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.node.produced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn news_book(&self) -> &News {
+        &self.node.news
     }
 
     pub(crate) fn pruning(&self) -> &Pruning {

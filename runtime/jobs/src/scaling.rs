@@ -93,7 +93,8 @@ impl Queues {
     /// Goes by what was just stored about a queue.
     async fn go_by_news_of(&self, queue: &str) -> Result<(), sqlx::Error> {
         settings::refresh(self).await?;
-        self.nudge(queue);
+        self.wake(queue);
+        self.tell_changed(queue);
         Ok(())
     }
 }

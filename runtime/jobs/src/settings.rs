@@ -31,6 +31,7 @@ const LOOKS_PER_SEARCH: u64 = 5;
 pub fn child(queues: &Queues) -> ChildSpec {
     duty::child("settings", EVERY, queues, |queues, _| async move {
         refresh(&queues).await?;
+        tell_producers(&queues).await?;
         // Where no producer does it, because the domain is down or in a process of its own.
         for slots in queues.every_slots().iter().filter(|slots| slots.control.is_unsettled()) {
             settle(&queues, slots).await?;
@@ -62,6 +63,26 @@ pub async fn refresh(queues: &Queues) -> Result<(), sqlx::Error> {
             }
         }
     }
+    Ok(())
+}
+
+/// Notes which queues this node has a producer of, if that is news.
+async fn tell_producers(queues: &Queues) -> Result<(), sqlx::Error> {
+    let every = queues.every_slots();
+    let produced = every.iter().filter(|slots| slots.control.has_producer());
+    let produced: Vec<String> = produced.map(|slots| slots.queue.clone()).collect();
+    if queues.produced().as_ref() == Some(&produced) {
+        return Ok(());
+    }
+    let mut transaction = database::begin(queues.pool()).await?;
+    let done = sqlx::query("update jobs.nodes set queues = $2 where node = $1")
+        .bind(queues.node_id())
+        .bind(&produced)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    // A node that has not said yet that it lives has no row.
+    *queues.produced() = (done.rows_affected() == 1).then_some(produced);
     Ok(())
 }
 

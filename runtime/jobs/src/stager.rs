@@ -38,8 +38,12 @@ pub async fn stage(queues: &Queues) -> Result<u64, sqlx::Error> {
         let found = make_available(&mut transaction, queues.now(), &known).await?;
         transaction.commit().await?;
         let batch: u64 = found.iter().map(|(_, count)| count).sum();
-        for (queue, _) in &found {
-            queues.nudge(queue);
+        for (queue, staged) in &found {
+            if *staged > 0 {
+                queues.nudge(queue);
+            } else {
+                queues.wake(queue);
+            }
         }
         staged += batch;
         if batch < u64::from(BATCH) {
@@ -55,7 +59,7 @@ async fn look(queues: &Queues) -> Result<(), sqlx::Error> {
     let waiting = queues_with_work(&mut transaction, &known).await?;
     transaction.commit().await?;
     for queue in &waiting {
-        queues.nudge(queue);
+        queues.wake(queue);
     }
     Ok(())
 }

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use bus::LossClass;
+use futures_util::future::BoxFuture;
 use kernel::DomainName;
 use otp::config::{GiveUp, Known};
 use otp::{ChildSpec, Process, RunContext, StartError, Status, Strategy, SupervisorSpec};
@@ -83,7 +84,8 @@ impl Parts {
         let (log, queues) = (system.log(), system.queues());
         let mut store = vec![store::sealer::child(log), store::partition::keeper(log)];
         if live.wakes == Wakes::Shared {
-            store.push(store::wake::child(log));
+            // One connection a node for all hints, those of the queues too.
+            store.push(store::wake::child_with(log, Arc::new(QueueNews(queues.clone()))));
         }
         store.extend(live.signing.map(|options| keeper::child(log, &options)));
         let mut bus = vec![
@@ -113,6 +115,19 @@ impl Parts {
             ("edge", edge),
         ]);
         Arc::new(Self { database: database(system, owner), sections })
+    }
+}
+
+/// What the queues of this node and the others tell each other.
+struct QueueNews(jobs::Queues);
+
+impl store::wake::Passenger for QueueNews {
+    fn next(&self) -> BoxFuture<'_, String> {
+        Box::pin(self.0.news())
+    }
+
+    fn hear(&self, telling: &str) {
+        self.0.hear(telling);
     }
 }
 

@@ -15,14 +15,19 @@
 //! connection opens another and reads the head at once, and what is never said is found by the slow
 //! scans of sealer and stand-by.
 //!
+//! A passenger may ride along: whoever else has hints for other nodes, as the queues of jobs do, need
+//! not hold a connection for them. Its words begin with `also`.
+//!
 //! **Invariant:** no payload and no fact travels here.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use kernel::Position;
 use otp::{ChildSpec, ExitReason, Process, RunContext};
 use sqlx::Acquire as _;
@@ -52,19 +57,40 @@ const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// How long Postgres may take for a word until the connection is taken to be dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Hints of another part of the node, which travel with those of the log.
+pub trait Passenger: Send + Sync + 'static {
+    /// Waits for hints to tell other nodes, in one line of 7,000 bytes at most. What is taken while
+    /// no other node is there is told to nobody. Must lose nothing when it is dropped.
+    fn next(&self) -> BoxFuture<'_, String>;
+
+    /// Hears what the passenger of another node tells.
+    fn hear(&self, telling: &str);
+}
+
 /// The wake-up of this node, as a child beside its sealer.
 #[must_use]
 pub fn child(log: &Log) -> ChildSpec {
+    build(log, None)
+}
+
+/// The same, with somebody riding along.
+#[must_use]
+pub fn child_with(log: &Log, passenger: Arc<dyn Passenger>) -> ChildSpec {
+    build(log, Some(passenger))
+}
+
+fn build(log: &Log, passenger: Option<Arc<dyn Passenger>>) -> ChildSpec {
     let log = log.clone();
-    ChildSpec::process("wake", move || Wake { log: log.clone() })
+    ChildSpec::process("wake", move || Wake { log: log.clone(), passenger: passenger.clone() })
 }
 
 /// What nodes say to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
     Here,
     Committed,
     Sealed(Position),
+    Also(String),
 }
 
 impl fmt::Display for Word {
@@ -73,6 +99,7 @@ impl fmt::Display for Word {
             Self::Here => formatter.write_str("here"),
             Self::Committed => formatter.write_str("committed"),
             Self::Sealed(position) => write!(formatter, "sealed {position}"),
+            Self::Also(telling) => write!(formatter, "also {telling}"),
         }
     }
 }
@@ -85,6 +112,7 @@ impl FromStr for Word {
             Some(("sealed", position)) => {
                 position.parse().map(|position| Self::Sealed(Position(position))).map_err(drop)
             }
+            Some(("also", telling)) => Ok(Self::Also(telling.to_owned())),
             None if text == "here" => Ok(Self::Here),
             None if text == "committed" => Ok(Self::Committed),
             _ => Err(()),
@@ -105,6 +133,7 @@ enum LineLost {
 
 struct Wake {
     log: Log,
+    passenger: Option<Arc<dyn Passenger>>,
 }
 
 impl Process for Wake {
@@ -138,7 +167,7 @@ impl Process for Wake {
 impl Wake {
     /// Speaks and hears on one connection for as long as it lasts.
     async fn listen(&self) -> Result<Infallible, LineLost> {
-        let mut line = Line::open(&self.log).await?;
+        let mut line = Line::open(&self.log, self.passenger.as_deref()).await?;
         line.catch_up().await?;
         line.talk().await
     }
@@ -147,6 +176,7 @@ impl Wake {
 /// One connection, and what was heard on it.
 struct Line<'a> {
     log: &'a Log,
+    passenger: Option<&'a dyn Passenger>,
     listener: PgListener,
     /// The process in Postgres that speaks for this node.
     own_pid: u32,
@@ -158,7 +188,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    async fn open(log: &'a Log) -> Result<Self, LineLost> {
+    async fn open(log: &'a Log, passenger: Option<&'a dyn Passenger>) -> Result<Self, LineLost> {
         // Apart from the pool, in which it would hold a place for ever.
         let options = (*log.pool().connect_options()).clone().application_name(CHANNEL);
         let pool = PgPoolOptions::new()
@@ -179,6 +209,7 @@ impl<'a> Line<'a> {
         let now = Instant::now();
         Ok(Self {
             log,
+            passenger,
             listener,
             own_pid: own_pid.unsigned_abs(),
             others: HashMap::new(),
@@ -199,12 +230,14 @@ impl<'a> Line<'a> {
     async fn talk(&mut self) -> Result<Infallible, LineLost> {
         loop {
             let (head, next_word_at) = (&mut self.head, self.next_word_at);
+            let passenger = self.passenger;
             let say = async {
                 tokio::time::sleep_until(next_word_at).await;
                 tokio::select! {
                     () = self.log.committed_here() => Word::Committed,
                     Ok(()) = head.changed() => Word::Sealed(*head.borrow_and_update()),
                     () = tokio::time::sleep_until(self.next_here_at) => Word::Here,
+                    telling = told(passenger) => Word::Also(telling),
                 }
             };
             tokio::select! {
@@ -229,6 +262,11 @@ impl<'a> Line<'a> {
         match notification.payload().parse() {
             Ok(Word::Committed) if self.log.leads() => self.log.wake().nudge(),
             Ok(Word::Sealed(position)) => self.log.learn_head(position),
+            Ok(Word::Also(telling)) => {
+                if let Some(passenger) = self.passenger {
+                    passenger.hear(&telling);
+                }
+            }
             // Another version of this program may have more to say.
             Ok(Word::Here | Word::Committed) | Err(()) => {}
         }
@@ -247,6 +285,7 @@ impl<'a> Line<'a> {
             // Whoever has come to lead since looks by itself.
             Word::Committed => !leads,
             Word::Sealed(_) => leads && !self.others.is_empty(),
+            Word::Also(_) => !self.others.is_empty(),
         };
         if !is_news {
             return Ok(());
@@ -262,13 +301,22 @@ impl<'a> Line<'a> {
     }
 }
 
+/// What a passenger has to tell, if there is one.
+async fn told(passenger: Option<&dyn Passenger>) -> String {
+    match passenger {
+        Some(passenger) => passenger.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn words_are_read_as_they_are_said() {
-        for word in [Word::Here, Word::Committed, Word::Sealed(Position(4_711))] {
+        let also = Word::Also("+recruit =payroll".to_owned());
+        for word in [Word::Here, Word::Committed, Word::Sealed(Position(4_711)), also] {
             assert_eq!(word.to_string().parse(), Ok(word));
         }
     }

@@ -213,6 +213,7 @@ pub(crate) fn tell(queues: &Queues, change: Change, changed: &[Seen]) {
         }
         Change::Cancel | Change::Discard => {
             for job in changed.iter().filter(|job| job.state == JobState::Executing) {
+                queues.tell_unwanted(&job.queue, job.job_id);
                 if let Some(slots) = queues.find_slots(&job.queue) {
                     slots.unwant(job.job_id);
                 }

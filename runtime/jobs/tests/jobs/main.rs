@@ -5,6 +5,7 @@
 mod answers;
 mod boundaries;
 mod bulks;
+mod control;
 mod cron;
 mod database;
 mod faults;

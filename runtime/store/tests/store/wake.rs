@@ -1,11 +1,14 @@
 //! Waking: two nodes on one database hear of each other's commits and seals at once.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use kernel::{OrgId, Position};
 use otp::Root;
 use sqlx::postgres::PgListener;
 use store::{Log, sealer, wake};
+use tokio::sync::mpsc;
 
 use crate::database::{TestLog, opened, supervise, within};
 
@@ -93,6 +96,58 @@ async fn what_one_node_commits_is_sealed_by_another_and_known_at_both() {
     within(other.wait_until(Position(1))).await;
     leader.stop().await;
     follower.stop().await;
+}
+
+/// Somebody who tells what he is given and keeps what he hears.
+struct Rider {
+    tells: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+    hears: mpsc::UnboundedSender<String>,
+}
+
+impl wake::Passenger for Rider {
+    fn next(&self) -> BoxFuture<'_, String> {
+        Box::pin(async {
+            match self.tells.lock().await.recv().await {
+                Some(telling) => telling,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn hear(&self, telling: &str) {
+        self.hears.send(telling.to_owned()).expect("the test listens");
+    }
+}
+
+/// A rider, what to have it tell, and what it hears.
+fn rider() -> (Arc<Rider>, mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>) {
+    let (tell, tells) = mpsc::unbounded_channel();
+    let (hears, heard) = mpsc::unbounded_channel();
+    (Arc::new(Rider { tells: tells.into(), hears }), tell, heard)
+}
+
+#[tokio::test]
+async fn what_a_passenger_tells_is_heard_by_those_of_other_nodes() {
+    let log = TestLog::create().await;
+    let mut ear = Ear::open(&log).await;
+    let (first, tell, mut heard_by_first) = rider();
+    let (second, _tell, mut heard) = rider();
+    let root = supervise([wake::child_with(&log.log, first)]).await;
+    ear.hear("here").await;
+    tell.send("to nobody".to_owned()).expect("the rider listens");
+    let other = log.another_node().await;
+    let other_root = supervise([wake::child_with(&other, second)]).await;
+    // The newcomer says that it is there, and is answered.
+    ear.hear("here").await;
+    ear.hear("here").await;
+
+    tell.send("+recruit =payroll".to_owned()).expect("the rider listens");
+
+    let telling = within(heard.recv()).await;
+    assert_eq!(telling.as_deref(), Some("+recruit =payroll"));
+    assert!(heard_by_first.try_recv().is_err());
+    root.stop().await;
+    other_root.stop().await;
 }
 
 #[tokio::test]
