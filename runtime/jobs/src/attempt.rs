@@ -59,6 +59,8 @@ pub struct Attempt {
     pub tags: Vec<String>,
     /// What the job's maker noted about it; an object.
     pub meta: Value,
+    /// Whether the end of its job matters to others, who are told when it is swept.
+    pub is_followed: bool,
 }
 
 impl Attempt {

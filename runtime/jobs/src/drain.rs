@@ -9,7 +9,7 @@ use crate::counters::Count;
 use crate::ending::Ended;
 use crate::limited::claim_by;
 use crate::slots::Slots;
-use crate::{Attempt, Performers, Queues, database, executor, recorder, settings, stager};
+use crate::{Attempt, Performers, Queues, database, executor, recorder, settings, stager, sweeper};
 
 /// A queue whose jobs cause more than this many others is not drained to its end.
 const DRAINED_MAX: usize = 10_000;
@@ -49,12 +49,19 @@ pub async fn drain(
         queue: queue.to_owned(),
         reason: error.to_string(),
     };
-    for drained in 0..DRAINED_MAX {
+    let mut drained = 0;
+    while drained < DRAINED_MAX {
         stager::stage(queues).await?;
         let under_way = slots.begin_claim();
         let Some(attempt) = claim_one(queues, &slots).await? else {
-            return Ok(drained);
+            drop(under_way);
+            // What ended may have been waited for.
+            if sweeper::sweep(queues).await? == 0 {
+                return Ok(drained);
+            }
+            continue;
         };
+        drained += 1;
         slots.counters.add(Count::Claimed, 1);
         let mut slot = slots.occupy(attempt);
         drop(under_way);
@@ -76,7 +83,8 @@ async fn claim_one(queues: &Queues, slots: &Slots) -> Result<Option<Attempt>, sq
     Ok(claimed.into_iter().next())
 }
 
-/// How many jobs of each queue are under way or due, so that a test can wait until none is.
+/// How many jobs of each queue are under way, due or ended without those who wait for them having
+/// been told, so that a test can wait until none is.
 ///
 /// Jobs of a paused queue do not count: nothing moves there.
 pub async fn unsettled(queues: &Queues) -> Result<Vec<(String, u64)>, sqlx::Error> {
@@ -99,6 +107,12 @@ pub async fn count_unsettled(
          from jobs.jobs as job
          left join jobs.queues as queue on queue.queue = job.queue
          where job.state = 'executing'
+            or job.is_followed and job.state in ('completed', 'cancelled', 'discarded')
+                and not exists (
+                    select from jobs.dependencies as link
+                    join jobs.jobs as before on before.id = link.depends_on
+                    where link.job_id = job.id and link.workflow_id is null
+                )
             or queue.paused_at is null and (
                 job.state = 'available'
                 or job.state in ('scheduled', 'retryable') and job.scheduled_at <= $1

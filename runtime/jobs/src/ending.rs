@@ -121,6 +121,10 @@ impl Ending {
         }
     }
 
+    pub(crate) fn is_final(&self) -> bool {
+        self.state().is_final()
+    }
+
     /// What the job remembers of it.
     fn job_error(&self, attempt: u32, at: Timestamp) -> Option<JobError> {
         match self {
@@ -376,6 +380,7 @@ mod tests {
             attempted_at: DateTime::UNIX_EPOCH,
             tags: Vec::new(),
             meta: Value::Null,
+            is_followed: false,
         }
     }
 

@@ -60,6 +60,9 @@ pub(crate) async fn execute(
     if ending.is_none() {
         slot.slots().counters.add(Count::Completed, 1);
         meters.observers.tell(attempt, || News::Completed);
+        if attempt.is_followed {
+            queues.nudge_sweeper();
+        }
     }
     (ending, exit)
 }

@@ -15,7 +15,7 @@ macro_rules! attempt_columns {
     () => {
         "job.id, job.queue, job.name, job.args, job.scope, job.attempt, job.excused, \
          job.max_attempts, job.timeout_ms, job.scheduled_at, job.attempted_at, job.priority, \
-         job.tags, job.meta"
+         job.tags, job.meta, job.is_followed"
     };
 }
 pub(crate) use attempt_columns;
@@ -90,6 +90,7 @@ impl FromRow<'_, PgRow> for Claimed {
             attempted_at: row.try_get("attempted_at")?,
             tags: row.try_get("tags")?,
             meta: row.try_get("meta")?,
+            is_followed: row.try_get("is_followed")?,
         };
         Ok(Self { priority: row.try_get("priority")?, attempt })
     }

@@ -8,8 +8,11 @@ use kernel::{JobId, Timestamp};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use uuid::Uuid;
 
-use crate::{BadJob, JobState, NewJob, unique};
+use crate::batch::{self, Batch, GrowError};
+use crate::dependency::{self, Dependency};
+use crate::{BadJob, JobState, NewJob, chain, unique};
 
 /// Arguments larger than this belong into a table of the domain; the job carries their id.
 pub const ARGS_BYTES_MAX: usize = 256 * 1024;
@@ -57,6 +60,12 @@ pub enum EnqueueError {
         /// The rule.
         rule: BadJob,
     },
+    /// Its batch has ended, is not the queue's own or does not exist.
+    #[error("batch {batch_id} takes no more jobs")]
+    NoOpenBatch {
+        /// The batch.
+        batch_id: Uuid,
+    },
     /// The database refused or failed.
     #[error("could not enqueue job `{name}` into queue `{queue}`")]
     Database {
@@ -95,6 +104,16 @@ pub async fn enqueue_all(
     jobs: &[NewJob],
     now: Timestamp,
 ) -> Result<Vec<Enqueued>, EnqueueError> {
+    enqueue_founding(connection, jobs, None, now).await
+}
+
+/// The same, and the batch of these jobs is made.
+pub(crate) async fn enqueue_founding(
+    connection: &mut PgConnection,
+    jobs: &[NewJob],
+    founding: Option<&Batch>,
+    now: Timestamp,
+) -> Result<Vec<Enqueued>, EnqueueError> {
     jobs.iter().try_for_each(NewJob::check)?;
     let Some(first) = jobs.first() else { return Ok(Vec::new()) };
     let failed = |source| EnqueueError::Database {
@@ -107,15 +126,13 @@ pub async fn enqueue_all(
     let (mut new, mut superfluous) = (Vec::with_capacity(jobs.len()), Vec::new());
     for ((job, key), enqueued) in jobs.iter().zip(&keys).zip(&enqueued) {
         match enqueued {
-            Enqueued::New(_) => new.push((job, key.as_deref())),
+            Enqueued::New(_) => new.push(Entry::of(job, key.as_deref())),
             Enqueued::Duplicate(holder) | Enqueued::Replaced(holder) => {
                 superfluous.push((*holder, job));
             }
         }
     }
-    for new in new.chunks(INSERT_MAX) {
-        insert(connection, new, now).await.map_err(failed)?;
-    }
+    place(connection, new, Vec::new(), founding, now).await?;
     let replaced = unique::replace(connection, &superfluous, now).await.map_err(failed)?;
     for enqueued in &mut enqueued {
         if let Enqueued::Duplicate(holder) = *enqueued
@@ -158,48 +175,109 @@ fn state(job: &NewJob, now: Timestamp) -> JobState {
     }
 }
 
-/// Inserts jobs, each with its unique key.
+/// A new job and its place among others.
+#[derive(Debug)]
+pub(crate) struct Entry<'j> {
+    pub(crate) job: &'j NewJob,
+    key: Option<&'j str>,
+    /// The workflow and the name of its step.
+    pub(crate) step: Option<(Uuid, &'j str)>,
+    /// For the ends of so many others.
+    pub(crate) waits_for: i32,
+    pub(crate) is_followed: bool,
+}
+
+impl<'j> Entry<'j> {
+    pub(crate) fn of(job: &'j NewJob, key: Option<&'j str>) -> Self {
+        let is_followed = job.batch_id.is_some();
+        Self { job, key, step: None, waits_for: 0, is_followed }
+    }
+
+    fn state(&self, now: Timestamp) -> JobState {
+        if self.waits_for > 0 { JobState::Scheduled } else { state(self.job, now) }
+    }
+}
+
+/// Puts new jobs into their queues, batches and chains, in that order for everybody, and has them
+/// wait for what they depend on.
+pub(crate) async fn place(
+    connection: &mut PgConnection,
+    mut entries: Vec<Entry<'_>>,
+    mut dependencies: Vec<Dependency>,
+    founding: Option<&Batch>,
+    now: Timestamp,
+) -> Result<(), EnqueueError> {
+    let Some(first) = entries.first().map(|entry| entry.job) else { return Ok(()) };
+    let failed = |source| EnqueueError::Database {
+        name: first.name.clone(),
+        queue: first.queue.clone(),
+        source,
+    };
+    batch::grow(connection, &entries, founding, now).await.map_err(|error| match error {
+        GrowError::NoOpenBatch(batch_id) => EnqueueError::NoOpenBatch { batch_id },
+        GrowError::Database(source) => failed(source),
+    })?;
+    dependencies.extend(chain::link(connection, &mut entries).await.map_err(failed)?);
+    for entries in entries.chunks(INSERT_MAX) {
+        insert(connection, entries, now).await.map_err(failed)?;
+    }
+    dependency::insert(connection, &dependencies).await.map_err(failed)
+}
+
 async fn insert(
     connection: &mut PgConnection,
-    jobs: &[(&NewJob, Option<&str>)],
+    entries: &[Entry<'_>],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let each = || jobs.iter().map(|(job, _)| *job);
+    let each = || entries.iter().map(|entry| entry.job);
     // Tags as JSON, because Postgres has no array of arrays of different lengths.
     sqlx::query(
         "insert into jobs.jobs (id, org_id, queue, name, state, args, scope, priority, \
          max_attempts, timeout_ms, unique_key, inserted_at, scheduled_at, tags, meta, \
-         partition_key)
+         partition_key, chain_key, batch_id, workflow_id, workflow_step, waits_for, is_followed)
          select id, org_id, queue, name, state, args, scope, priority, max_attempts, timeout_ms, \
              unique_key, $12, scheduled_at, \
              array(select jsonb_array_elements_text(tags)), meta, \
-             jobs.partition_of(partition_by, partition_key, org_id, name, args)
+             jobs.partition_of(partition_by, partition_key, org_id, name, args), chain_key, \
+             batch_id, workflow_id, workflow_step, waits_for, is_followed
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], \
              $7::jsonb[], $8::smallint[], $9::int[], $10::bigint[], $11::text[], \
-             $13::timestamptz[], $14::jsonb[], $15::jsonb[], $16::text[])
+             $13::timestamptz[], $14::jsonb[], $15::jsonb[], $16::text[], $17::text[], \
+             $18::uuid[], $19::uuid[], $20::text[], $21::int[], $22::boolean[])
              as job (id, org_id, queue, name, state, args, scope, priority, max_attempts, \
-             timeout_ms, unique_key, scheduled_at, tags, meta, partition_key)
+             timeout_ms, unique_key, scheduled_at, tags, meta, partition_key, chain_key, \
+             batch_id, workflow_id, workflow_step, waits_for, is_followed)
          left join jobs.queues using (queue)",
     )
     .bind(each().map(|job| job.job_id.uuid()).collect::<Vec<_>>())
     .bind(each().map(|job| job.scope.org_id.uuid()).collect::<Vec<_>>())
     .bind(each().map(|job| job.queue.as_str()).collect::<Vec<_>>())
     .bind(each().map(|job| job.name.as_str()).collect::<Vec<_>>())
-    .bind(each().map(|job| state(job, now).name()).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.state(now).name()).collect::<Vec<_>>())
     .bind(each().map(|job| &job.args).collect::<Vec<_>>())
     .bind(each().map(|job| Json(&job.scope)).collect::<Vec<_>>())
     .bind(each().map(|job| job.priority).collect::<Vec<_>>())
     .bind(each().map(|job| i32::from(job.max_attempts)).collect::<Vec<_>>())
     .bind(each().map(timeout_ms).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|(_, key)| *key).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.key).collect::<Vec<_>>())
     .bind(now)
     .bind(each().map(|job| job.scheduled_at.unwrap_or(now)).collect::<Vec<_>>())
     .bind(each().map(|job| Value::from(job.tags.clone())).collect::<Vec<_>>())
     .bind(each().map(|job| &job.meta).collect::<Vec<_>>())
     .bind(each().map(|job| job.partition_key.as_deref()).collect::<Vec<_>>())
+    .bind(each().map(chain_key).collect::<Vec<_>>())
+    .bind(each().map(|job| job.batch_id).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.step.map(|(id, _)| id)).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.step.map(|(_, step)| step)).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.waits_for).collect::<Vec<_>>())
+    .bind(entries.iter().map(|entry| entry.is_followed).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn chain_key(job: &NewJob) -> Option<&str> {
+    Some(job.chain.as_ref()?.key.as_str())
 }
 
 fn timeout_ms(job: &NewJob) -> i64 {

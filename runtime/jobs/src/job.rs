@@ -15,7 +15,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::Unique;
+use crate::{Chain, Unique};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,6 +115,10 @@ pub struct NewJob {
     pub meta: Value,
     /// What the limits of the queue count it under.
     pub partition_key: Option<String>,
+    /// The chain in which it is performed after the jobs before it.
+    pub chain: Option<Chain>,
+    /// The batch it belongs to, which must be one that has not ended.
+    pub batch_id: Option<Uuid>,
 }
 
 impl NewJob {
@@ -141,6 +145,8 @@ impl NewJob {
             tags: Vec::new(),
             meta: Value::Object(Map::new()),
             partition_key: None,
+            chain: None,
+            batch_id: None,
         }
     }
 }

@@ -21,11 +21,14 @@
 pub mod admin;
 mod attempt;
 pub mod backoff;
+mod batch;
 pub mod bulk;
+mod chain;
 mod control;
 mod counters;
 pub mod cron;
 mod database;
+mod dependency;
 pub mod drain;
 mod duty;
 mod ending;
@@ -54,10 +57,14 @@ mod slots;
 pub mod stager;
 pub mod sweeper;
 mod unique;
+mod workflow;
 
 pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};
+pub use batch::{Batch, BatchError, BatchEvent, BatchProgress, batch_progress, enqueue_batch};
+pub use chain::Chain;
 pub use counters::Counts;
 pub use cron::{CronEntry, Crontab, Missed};
+pub use dependency::Downstream;
 pub use ending::{ERRORS_MAX, RESULT_BYTES_MAX, complete, complete_with};
 pub use fetch::claim;
 pub use insert::{ARGS_BYTES_MAX, EnqueueError, Enqueued, enqueue, enqueue_all, find_duplicate};
@@ -65,10 +72,16 @@ pub use job::{JobError, JobRow, JobState, NewJob};
 pub use limits::{Contradiction, Limits, Overrides, PartitionBy};
 pub use observe::{JobEvent, News, OBSERVED_MAX, Observed, Observer};
 pub use queues::{QueueStats, Queues};
-pub use rules::{BadJob, META_BYTES_MAX, PRIORITY_MAX, TAG_CHARS_MAX, TAGS_MAX};
+pub use rules::{
+    BadJob, CHAIN_KEY_BYTES_MAX, META_BYTES_MAX, PRIORITY_MAX, TAG_CHARS_MAX, TAGS_MAX,
+};
 pub use scaling::ScaleError;
 pub use schedule::Schedule;
 pub use unique::{Replace, Unique};
+pub use workflow::{
+    After, StepView, Workflow, WorkflowError, WorkflowView, dependency_results, enqueue_workflow,
+    workflow,
+};
 
 /// The duties under `root/jobs`, each a child specification.
 pub mod duties {

@@ -41,6 +41,7 @@ struct Node {
     news: News,
     /// The queues with a producer here, as they are noted in the database.
     produced: Mutex<Option<Vec<String>>>,
+    ended: Nudge,
 }
 
 /// What a queue does on this node.
@@ -79,6 +80,7 @@ impl Queues {
             bulks: Nudge::new(),
             news: News::default(),
             produced: Mutex::default(),
+            ended: Nudge::new(),
         };
         Self { node: Arc::new(node), pool }
     }
@@ -108,6 +110,15 @@ impl Queues {
         if let Some(slots) = self.find_slots(queue) {
             slots.nudge.nudge();
         }
+    }
+
+    /// Tells the sweeper of this node that a job has ended for which others wait.
+    pub fn nudge_sweeper(&self) {
+        self.node.ended.nudge();
+    }
+
+    pub(crate) fn ended_nudge(&self) -> &Nudge {
+        &self.node.ended
     }
 
     /// Waits until a queue is told that there may be work for it; for a process that has no

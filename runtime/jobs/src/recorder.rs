@@ -78,7 +78,7 @@ impl Recorder {
             let transaction = database::begin(self.queues.pool()).await?;
             // What ended while the transaction was opened comes along.
             let batch = self.slots.ended(BATCH, self.queues.now());
-            match write(transaction, &self.slots, &batch).await {
+            match write(transaction, &self.queues, &self.slots, &batch).await {
                 Ok(()) => self.slots.forget_ended(batch.len()),
                 Err(error) if is_refused(&error) => {
                     for ended in batch {
@@ -111,7 +111,7 @@ pub(crate) async fn record(
     ended: Arc<Ended>,
 ) -> Result<(), sqlx::Error> {
     let transaction = database::begin(queues.pool()).await?;
-    let refusal = match write(transaction, slots, std::slice::from_ref(&ended)).await {
+    let refusal = match write(transaction, queues, slots, std::slice::from_ref(&ended)).await {
         Err(error) if is_refused(&error) => error,
         done => return done,
     };
@@ -121,7 +121,7 @@ pub(crate) async fn record(
     };
     let failed = Arc::new(Ended { attempt: ended.attempt.clone(), ending, at: ended.at });
     let transaction = database::begin(queues.pool()).await?;
-    match write(transaction, slots, &[failed]).await {
+    match write(transaction, queues, slots, &[failed]).await {
         Err(error) if is_refused(&error) => {
             let job_id = ended.attempt.job_id;
             tracing::error!(%job_id, %error, "the end of an attempt is left to the lifeline");
@@ -142,11 +142,15 @@ fn is_refused(error: &sqlx::Error) -> bool {
 /// Records these ends in the transaction, all or none, and tells of them.
 async fn write(
     mut transaction: Transaction<'static, Postgres>,
+    queues: &Queues,
     slots: &Slots,
     ended: &[Arc<Ended>],
 ) -> Result<(), sqlx::Error> {
     let owned = ending::record(&mut transaction, ended).await?;
     transaction.commit().await?;
+    if ended.iter().any(|ended| ended.attempt.is_followed && ended.ending.is_final()) {
+        queues.nudge_sweeper();
+    }
     for (ended, is_owner) in ended.iter().zip(owned) {
         if is_owner {
             tell(slots, &ended.attempt, &ended.ending);

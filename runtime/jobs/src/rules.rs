@@ -18,6 +18,9 @@ pub const TAG_CHARS_MAX: usize = 64;
 /// The last of the priorities, which begin with 0.
 pub const PRIORITY_MAX: i16 = 9;
 
+/// The key of a chain is no longer than this.
+pub const CHAIN_KEY_BYTES_MAX: usize = 512;
+
 /// A rule that a new job breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadJob {
@@ -42,6 +45,9 @@ pub enum BadJob {
     /// A tag is a word.
     #[error("`{0}` is no tag: one has 1 to {TAG_CHARS_MAX} visible characters")]
     Tag(String),
+    /// A chain is found by its key.
+    #[error("the key of its chain is {0} bytes long, more than {CHAIN_KEY_BYTES_MAX}")]
+    ChainKeyTooLong(usize),
     /// Postgres keeps the character in no text.
     #[error("the character U+0000 stands in its {0}, and Postgres cannot keep it")]
     Nul(&'static str),
@@ -73,6 +79,13 @@ impl NewJob {
         }
         if has_nul(args, &self.args) {
             return Some(BadJob::Nul("arguments"));
+        }
+        let chain_key = self.chain.as_ref().map_or("", |chain| &chain.key);
+        if chain_key.len() > CHAIN_KEY_BYTES_MAX {
+            return Some(BadJob::ChainKeyTooLong(chain_key.len()));
+        }
+        if chain_key.contains('\0') {
+            return Some(BadJob::Nul("chain key"));
         }
         broken_by_meta(&self.meta).or_else(|| broken_by_tags(&self.tags))
     }

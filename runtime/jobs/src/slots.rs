@@ -323,6 +323,7 @@ mod tests {
             attempted_at: DateTime::UNIX_EPOCH,
             tags: Vec::new(),
             meta: Value::Null,
+            is_followed: false,
         }
     }
 

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answers;
+mod batches;
 mod boundaries;
 mod bulks;
+mod chains;
 mod control;
 mod cron;
 mod database;
@@ -22,4 +24,5 @@ mod reindexer;
 mod schedules;
 mod stager;
 mod unique;
+mod workflows;
 mod world;

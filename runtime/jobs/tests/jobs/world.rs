@@ -172,6 +172,14 @@ pub(crate) async fn start(world: &World, queues: &Queues, performers: Performers
     start_with(world, queues, QueueOptions::new(10), performers).await
 }
 
+/// The same, with a sweeper beside it.
+pub(crate) async fn start_swept(world: &World, queues: &Queues, performers: Performers) -> Root {
+    let queue = jobs::producer::subtree(queues, QUEUE, 10, performers);
+    let sweeper = jobs::duties::sweeper(queues);
+    let spec = SupervisorSpec::new(Strategy::OneForOne).child(queue).child(sweeper);
+    Root::start(spec, world.clock.clone()).await.expect("the queue starts")
+}
+
 pub(crate) async fn start_with(
     world: &World,
     queues: &Queues,
