@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 mod checkpoints;
 mod consumers;
+mod duties;
 mod enact;
 mod job_bulks;
 mod jobs_changed;
@@ -25,6 +26,7 @@ mod queues;
 mod reactions;
 mod rebuilds;
 mod reload;
+mod schedules;
 mod tree;
 mod verification;
 
@@ -35,6 +37,10 @@ pub(crate) use consumers::list as list_consumers;
 pub use consumers::{
     ConsumerList, ConsumerView, ListConsumers, ListSkippedEvents, Retried, RetryConsumer,
     SkipEvent, SkippedEvents, SkippedView, StallView,
+};
+pub use duties::{
+    DutiesView, IndexView, LeaderView, PutRetention, ResetRetention, RetentionView, Retentions,
+    ShowDuties,
 };
 pub(crate) use enact::enact;
 pub use job_bulks::{
@@ -63,6 +69,11 @@ pub use rebuilds::{
     SwapProjection,
 };
 pub use reload::ReloadSupervision;
+pub use schedules::{
+    DeleteSchedule, GetSchedule, ListSchedules, PauseSchedule, PreviewSchedule, PutSchedule,
+    ResetSchedule, ResumeSchedule, RunSchedule, SchedulePreview, ScheduleRun, ScheduleView,
+    Schedules,
+};
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
 pub use verification::{ChainReport, ShowVerification, StartVerification, Verification};
 
@@ -84,7 +95,7 @@ pub const OPERATOR: DomainName = DomainName::new("operator");
 /// The operator's domain, to be listed beside the business domains.
 #[must_use]
 pub fn domain() -> Domain {
-    Domain::new(OPERATOR)
+    schedules::declare(duties::declare(recording(Domain::new(OPERATOR))))
         .action::<GetTree>()
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
@@ -136,13 +147,18 @@ pub fn domain() -> Domain {
         .action::<ListPartitions>()
         .action::<ArchiveMonth>()
         .action::<AttachMonth>()
+        .child("actions", enact::supervisor)
+        .child("verifications", verification::supervisor)
+        .page(Page::new("Operator actions").feed::<ActionRequested>().feed::<ActionFinished>())
+}
+
+/// What is recorded of actions.
+fn recording(operator: Domain) -> Domain {
+    operator
         .command::<RecordActionRequested>()
         .command::<RecordActionFinished>()
         .emits::<ActionRequested>()
         .emits::<ActionFinished>()
-        .child("actions", enact::supervisor)
-        .child("verifications", verification::supervisor)
-        .page(Page::new("Operator actions").feed::<ActionRequested>().feed::<ActionFinished>())
 }
 
 /// Somebody asked for an action outside any transaction: recorded before it acts.

@@ -157,7 +157,7 @@ impl Action for EditJob {
 }
 
 /// The fields that are wrong, as fields of the edit.
-fn below_args(mut error: Error) -> Error {
+pub(super) fn below_args(mut error: Error) -> Error {
     if let Error::Refused { fields, .. } = &mut error {
         for field in fields {
             field.pointer.insert_str(0, "/args");
