@@ -37,7 +37,7 @@ pub struct SchedulePreview {
 }
 
 impl Action for PreviewSchedule {
-    const SPEC: Spec = Spec::read("preview_schedule", "/schedule-preview").needs(Access::Operate);
+    const SPEC: Spec = Spec::read("preview_schedule", "/schedule_preview").needs(Access::Operate);
     type Output = SchedulePreview;
     async fn act(self, system: &System) -> Result<SchedulePreview> {
         let schedule = Schedule::parse(&self.schedule, self.timezone.as_deref());
