@@ -9,6 +9,7 @@ use platform::{Catalog, Domain, Operation};
 
 use crate::audit;
 use crate::field::{self, Field};
+use crate::jobs;
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
 use crate::route::Route;
 use crate::transfer;
@@ -21,6 +22,7 @@ Examples:
   finnest call recruit list_job_orders            ask it
   finnest kill root/domains/recruit/children/scoring_engine --reason drill
   finnest reload                                  apply an edited supervision.toml
+  finnest jobs list state:discarded               see what has failed for good
   finnest events tail                             follow what happens
   finnest events export --local --out log.jsonl   write the log with its chain to a file
   finnest verify                                  check that nobody tampered with the log
@@ -56,6 +58,7 @@ pub fn command(catalog: &Catalog) -> Command {
             kill(),
             reload(),
             queues(),
+            jobs::jobs(),
             consumers(),
         ])
         .subcommands([call(catalog), events(), audit::verify(), completions(), cell()]);

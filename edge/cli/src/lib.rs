@@ -22,6 +22,7 @@ mod client;
 mod command;
 mod exit;
 mod field;
+mod jobs;
 mod options;
 mod print;
 mod request;

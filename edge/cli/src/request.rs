@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::audit::{self, ProofOptions, VerifyOptions};
 use crate::command::command;
 use crate::field;
-use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
+use crate::jobs::{self, Shown};
+use crate::options::{CellOptions, DatabaseOptions, Format, ServeOptions, Server, Style};
 use crate::route::{Call, Route};
 use crate::transfer::{self, Transfer};
 
@@ -58,6 +59,8 @@ pub(crate) enum Ask {
     WatchTree(Call),
     Tail(Tail),
     Verify { start: Call, show: Route },
+    Jobs(Call, Shown),
+    Bulk { start: Call, show: Route },
     Kill(Call),
     Reload(Call),
 }
@@ -144,6 +147,10 @@ where
         "reload" => (matches, Ask::Reload(asks.operator("reload_supervision", json!({}))?)),
         "consumers" => (matches, Ask::Call(asks.operator("list_consumers", json!({}))?)),
         "queues" => (matches, Ask::Call(asks.operator("list_queues", json!({}))?)),
+        "jobs" => {
+            let (name, leaf) = matches.subcommand().expect("clap requires a subcommand");
+            (leaf, asks.jobs(name, leaf)?)
+        }
         "events" => {
             let (name, leaf) = matches.subcommand().expect("clap requires a subcommand");
             if let Some(request) = transfer::request(name, leaf)?.or(audit::request(name, leaf)?) {
@@ -157,9 +164,18 @@ where
         "call" => asks.call(matches, stdin)?,
         other => unreachable!("clap knows no subcommand {other}"),
     };
+    remote(leaf, ask)
+}
+
+/// Something to ask, with where and how that the arguments say.
+fn remote(leaf: &ArgMatches, ask: Ask) -> Result<Request, clap::Error> {
+    let mut style = Style::from_arg_matches(leaf)?;
+    if leaf.try_get_one("as-json").is_ok_and(|flag| flag == Some(&true)) {
+        style.output = Some(Format::Json);
+    }
     Ok(Request::Remote(Remote {
         server: Server::from_arg_matches(leaf)?.without_empty(),
-        style: Style::from_arg_matches(leaf)?,
+        style,
         task: Task(ask),
     }))
 }
@@ -189,6 +205,18 @@ impl Asks<'_> {
         let path = matches.get_one::<String>("path").expect("clap requires a path");
         let reason = matches.get_one::<String>("reason").expect("clap requires a reason");
         Ok(Ask::Kill(self.operator("kill_process", json!({ "path": path, "reason": reason }))?))
+    }
+
+    fn jobs(&self, name: &str, leaf: &ArgMatches) -> Result<Ask, clap::Error> {
+        let asked = jobs::asked(name, leaf);
+        let (operation, input, shown) =
+            asked.map_err(|error| wrong(format!("what was given is not JSON: {error}")))?;
+        let call = self.operator(operation, input)?;
+        Ok(match shown {
+            Shown::Plain => Ask::Call(call),
+            Shown::Followed => Ask::Bulk { start: call, show: self.operator_route("show_bulk")? },
+            shown => Ask::Jobs(call, shown),
+        })
     }
 
     fn tail(&self, leaf: &ArgMatches) -> Result<Ask, clap::Error> {
@@ -278,6 +306,8 @@ mod tests {
             | Ask::Tree(call)
             | Ask::WatchTree(call)
             | Ask::Verify { start: call, .. }
+            | Ask::Jobs(call, _)
+            | Ask::Bulk { start: call, .. }
             | Ask::Kill(call)
             | Ask::Reload(call) => call,
             other @ Ask::Tail(_) => panic!("{args}: {other:?}"),

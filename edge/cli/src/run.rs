@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use crate::client::{Client, PATIENCE, Trouble};
 use crate::exit::Exit;
+use crate::jobs::Shown;
 use crate::options::{Format, Style};
 use crate::request::{Ask, Remote};
 use crate::screen::Screen;
 use crate::words::harmless;
-use crate::{print, tail, tree, verification, watch};
+use crate::{jobs, print, tail, tree, verification, watch};
 
 /// Asks a running platform and prints the answer, or why there is none.
 pub async fn run(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Exit {
@@ -53,6 +54,12 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
         Ask::Verify { start, show } => {
             verification::follow(&client, start, show, style, screen).await
         }
+        Ask::Jobs(call, shown) => {
+            let answer = client.send(call, PATIENCE).await?;
+            let lines = if *shown == Shown::Preview { jobs::previewed } else { jobs::listed };
+            tell(&answer, style, screen, lines)
+        }
+        Ask::Bulk { start, show } => jobs::follow(&client, start, show, style, screen).await,
         Ask::WatchTree(call) => watch::watch(&client, call, style, clock, screen).await,
         Ask::Tail(tail) => tail::follow(&client, tail, style, screen).await,
     }

@@ -18,6 +18,8 @@ mod detail;
 mod drawing;
 mod events_page;
 mod incident;
+mod jobs_drawing;
+mod jobs_page;
 mod layout;
 mod pages;
 mod process;

@@ -183,7 +183,12 @@ fn row(queue: &Queue, csrf: &str) -> Rendered {
                 td class="number" { (slots.text(queue.running)) " of " (slots.text(queue.limit)) }
                 @for state in STATES {
                     @let count = queue.counts.get(state).copied().unwrap_or(0);
-                    td class=(slots.text(cell_class(state, count))) { (slots.text(count)) }
+                    @let jobs = in_query(&format!("queue:{} state:{state}", queue.name));
+                    td class=(slots.text(cell_class(state, count))) {
+                        a href=(slots.text(format!("/jobs?filter={jobs}"))) {
+                            (slots.text(counted(state, count)))
+                        }
+                    }
                 }
                 td class="number" {
                     form method="post" action="/queue" phx-submit=(slots.text(event)) {
@@ -199,6 +204,14 @@ fn row(queue: &Queue, csrf: &str) -> Rendered {
         }
         .into_string()
     })
+}
+
+/// Finished jobs are counted so far; more are at least so many.
+fn counted(state: &str, count: u64) -> String {
+    match state {
+        "completed" | "cancelled" | "discarded" if count >= 10_000 => "10,000+".to_owned(),
+        _ => count.to_string(),
+    }
 }
 
 fn cell_class(state: &str, count: u64) -> &'static str {

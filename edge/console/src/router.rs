@@ -21,7 +21,7 @@ use crate::tree_page::{Action, TreePage, is_narrow};
 use crate::viewer::query_field;
 use crate::watching::{Names, Watching};
 use crate::words::in_query;
-use crate::{assets, pages, sign_in};
+use crate::{assets, jobs_page, pages, sign_in};
 
 /// No form of a page is larger.
 const FORM_BYTES_MAX: usize = 16 * 1_024;
@@ -55,6 +55,8 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/", get(|console, visit| page(console, visit, Kind::Tree)))
         .route("/events", get(|console, visit| page(console, visit, Kind::Events)))
         .route("/queues", get(|console, visit| page(console, visit, Kind::Queues)))
+        .route("/jobs", get(jobs_page::list).post(jobs_page::act))
+        .route("/jobs/{job_id}", get(jobs_page::one))
         .route("/pages/{domain}/{number}", get(pages::show))
         .route("/sign-in", get(sign_in_page).post(sign_in_form))
         .route("/sign-out", post(sign_out))
@@ -318,7 +320,7 @@ fn refused(visit: &Visit) -> StatusCode {
     }
 }
 
-fn is_own_form(visit: &Visit, form: &str) -> bool {
+pub(crate) fn is_own_form(visit: &Visit, form: &str) -> bool {
     query_field(&format!("?{form}"), "_csrf_token").is_some_and(|csrf| csrf == visit.viewer.csrf)
 }
 

@@ -61,7 +61,8 @@ impl Theme {
 }
 
 /// The pages of the platform itself.
-const PAGES: [(&str, &str); 3] = [("/", "Tree"), ("/events", "Events"), ("/queues", "Queues")];
+const PAGES: [(&str, &str); 4] =
+    [("/", "Tree"), ("/events", "Events"), ("/queues", "Queues"), ("/jobs", "Jobs")];
 
 /// The whole document around `content`, which is the HTML of a page.
 pub(crate) fn document(shell: &Shell<'_>, content: &str) -> String {

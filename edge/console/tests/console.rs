@@ -189,6 +189,77 @@ async fn the_queues_are_listed_for_operators() {
     assert!(!page.contains("role=\"alert\""), "{page}");
 }
 
+/// Leaves a job that waits for a time that is far away, and says its id.
+async fn leave_job(browser: &Browser) -> String {
+    let mut owner = browser.system.owner().await;
+    sqlx::query_scalar(
+        "insert into jobs.jobs (id, org_id, queue, name, state, args, scope, max_attempts, \
+             timeout_ms, tags, inserted_at, scheduled_at)
+         select gen_random_uuid(), gen_random_uuid(), 'reach', 'send_outreach', 'scheduled', \
+             '{\"to\": \"ann\"}', scope, 20, 1000, array['eu'], now(), now() + interval '9 days'
+         from jsonb_build_object('org_id', gen_random_uuid(), \
+             'principal', jsonb_build_object('kind', 'system', 'name', 'a test'), \
+             'correlation_id', gen_random_uuid(), 'hops', 0) as scope
+         returning id::text",
+    )
+    .fetch_one(&mut owner)
+    .await
+    .expect("the owner may leave a job")
+}
+
+#[tokio::test]
+async fn a_job_is_found_edited_and_cancelled_without_a_script() {
+    let browser = Browser::start(Role::Operator).await;
+    let job_id = leave_job(&browser).await;
+    let csrf = browser.csrf().await;
+
+    let (_, listed) = browser.get("/jobs?filter=queue%3Areach+tag%3Aeu").await;
+    let (_, wrong) = browser.get("/jobs?filter=queu%3Areach").await;
+    let form =
+        |what: &str| format!("_csrf_token={csrf}&job_id={job_id}&back=/jobs/{job_id}&{what}");
+    let (edited, _) = browser.post("/jobs", form("do=edit_job&priority=3&tags=us")).await;
+    let (_, shown) = browser.get(location(&edited)).await;
+    browser.post("/jobs", form("do=cancel_job")).await;
+    let (again, _) = browser.post("/jobs", form("do=run_job_now")).await;
+    let (_, refused) = browser.get(location(&again)).await;
+
+    assert!(listed.contains(&format!("href=\"/jobs/{job_id}\"")), "{listed}");
+    assert!(listed.contains("1 fit."), "{listed}");
+    assert!(wrong.contains("did you mean `queue`?"), "{wrong}");
+    assert!(shown.contains("The job is changed.") && shown.contains("<span class=\"chip\">us<"));
+    assert!(refused.contains("is cancelled, so it cannot be run now"), "{refused}");
+}
+
+#[tokio::test]
+async fn many_jobs_are_cancelled_after_a_look_at_what_that_means() {
+    let browser = Browser::start(Role::Operator).await;
+    leave_job(&browser).await;
+    let csrf = browser.csrf().await;
+
+    let (_, preview) = browser.get("/jobs?filter=queue%3Areach&change=cancel").await;
+    let form = format!("_csrf_token={csrf}&do=start_bulk&change=cancel&filter=queue%3Areach");
+    let (started, _) = browser.post("/jobs", form).await;
+    let (_, page) = browser.get(location(&started)).await;
+    let (forged, _) = browser.post("/jobs", "do=start_bulk&change=cancel".to_owned()).await;
+
+    assert!(preview.contains("1 jobs fit. Nothing is done yet."), "{preview}");
+    assert!(page.contains("It is being done") && page.contains("Done to many"), "{page}");
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn jobs_are_for_operators() {
+    let browser = Browser::start(Role::Director).await;
+    let csrf = browser.csrf().await;
+
+    let (_, page) = browser.get("/jobs").await;
+    let form = format!("_csrf_token={csrf}&do=start_bulk&change=delete&filter=queue%3Areach");
+    let (started, _) = browser.post("/jobs", form).await;
+
+    assert!(page.contains("This page is for operators"), "{page}");
+    assert_eq!(started.status(), StatusCode::FORBIDDEN);
+}
+
 #[tokio::test]
 async fn every_answer_forbids_foreign_scripts_and_frames() {
     let browser = Browser::start(Role::Operator).await;

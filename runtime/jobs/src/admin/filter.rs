@@ -1,8 +1,8 @@
 //! A filter: which jobs are meant, as an operator types it.
 //!
 //! `queue:recruit state:discarded tag:eu args.candidate.id:4711 error:"timed out"`: a job fits if
-//! it fits every qualifier; where a qualifier takes several values, with commas between them, one of
-//! them is enough.
+//! it fits every qualifier; where a qualifier takes several values, with commas between them, one
+//! of them is enough.
 
 use std::fmt;
 use std::str::FromStr;

@@ -69,9 +69,10 @@ pub(super) fn filter_of(text: Option<&str>, now: Timestamp) -> Result<JobFilter>
 /// The filter has qualifiers, each of which a job has to fit: `queue:`, `state:`, `name:`, `tag:`,
 /// `org:`, `priority:`, `node:`, `workflow:`, `batch:`, `chain:`, `partition:`, `id:`, `error:` (a
 /// text that one of its errors contains), `args.field:` and `meta.field:` (a value found there),
-/// and `inserted_after:`, `inserted_before:`, the same for `scheduled`, `attempted` and `finished` (a
-/// time, a day, or `2h` for so long ago). Several values stand between commas, a value with blanks
-/// between `"`. For example `queue:recruit state:discarded error:"timed out" finished_after:2h`.
+/// and `inserted_after:`, `inserted_before:`, the same for `scheduled`, `attempted` and `finished`
+/// (a time, a day, or `2h` for so long ago). Several values stand between commas, a value with
+/// blanks between `"`. For example
+/// `queue:recruit state:discarded error:"timed out" finished_after:2h`.
 ///
 /// A page may be empty and still have a `next`: then it looked at as many jobs as it may, and there
 /// are more behind them.
