@@ -43,7 +43,10 @@ impl Perform for Performer {
         let performer = self.clone();
         Box::pin(async move {
             match serde_json::from_value(attempt.args.clone()) {
-                Ok(work) => performer.go(work, &attempt).await,
+                Ok(work) => {
+                    performer.note_if_early(work, &attempt).await?;
+                    performer.go(work, &attempt).await
+                }
                 // As the platform does: another deploy may understand it.
                 Err(error) => Err(Failure::Retry(format!("undecodable arguments: {error}"))),
             }
@@ -80,6 +83,19 @@ impl Performer {
             Way::Outside => self.call(work, attempt).await,
             _ => self.command(work, attempt).await,
         }
+    }
+
+    /// Writes down that it is performed before it is due. When the attempt was claimed tells
+    /// nothing of that: the claim may have waited for others, and found what became due meanwhile.
+    async fn note_if_early(&self, work: Work, attempt: &Attempt) -> Result<(), Failure> {
+        if self.clock.now() >= attempt.scheduled_at {
+            return Ok(());
+        }
+        let noted = sqlx::query("insert into faults.early (number) values ($1)")
+            .bind(work.number)
+            .execute(&self.pool)
+            .await;
+        noted.map(drop).map_err(|error| Failure::Unavailable(error.to_string()))
     }
 
     fn spin(&self) {

@@ -7,6 +7,7 @@
 
 mod enqueuer;
 mod expected;
+mod flows;
 mod site;
 mod table;
 mod verdict;

@@ -36,6 +36,8 @@ pub enum Way {
     Hopeless,
     /// Finds that there is nothing to be done.
     Refusing,
+    /// Would go the way of a command, but waits for one that fails.
+    Dependent,
     /// Waits until the gate is open, then goes the way of a command.
     Waiting,
     /// Has its effect and completes itself, then waits for the gate before it commits.

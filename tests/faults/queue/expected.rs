@@ -43,7 +43,7 @@ impl Expected {
     /// The state in which its job ends.
     pub(crate) fn state(self) -> JobState {
         match self.way {
-            Way::Refusing => JobState::Cancelled,
+            Way::Refusing | Way::Dependent => JobState::Cancelled,
             Way::Hopeless
             | Way::Poisonous
             | Way::Hanging
@@ -121,7 +121,8 @@ pub(crate) fn alike(
     (expected, jobs)
 }
 
-fn job(queue: &str, work: Expected) -> NewJob {
+/// The job of a piece of work.
+pub(crate) fn job(queue: &str, work: Expected) -> NewJob {
     let Expected { number, way } = work;
     let args = serde_json::to_value(Work { number, way }).expect("numbers and names are JSON");
     let mut job = NewJob::new(queue, WORK, args, Scope::system(org_id(), "faults", Uuid::now_v7()));

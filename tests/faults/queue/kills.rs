@@ -6,10 +6,11 @@ use std::time::Duration;
 use faults::order::Say;
 use faults::work::Way;
 use futures_util::future::join_all;
-use jobs::NewJob;
+use kernel::Timestamp;
 use tokio::time::{interval, sleep};
 
 use super::expected::{Expected, alike, mixed};
+use super::flows::{Unit, flows, out_of_order};
 use super::site::{HARMED, OTHER, Site, until};
 use super::table::Row;
 use super::worker::Worker;
@@ -85,22 +86,23 @@ async fn every_job_ends_once_and_rightly_whatever_is_killed() {
     let count = if is_full() { 50_000 } else { 1_200 };
     let rounds = times(8, 1);
     let mut random = site.random();
-    let (mut expected, jobs) = mixed(count, &mut random, site.clock.now());
-    eprintln!("before: {count} pieces of work, {} jobs to enqueue", jobs.len());
+    let (mut expected, lists) = plan(count, &mut random, site.clock.now());
+    let jobs: usize = lists.iter().flatten().map(|unit| unit.job_ids.len()).sum();
+    eprintln!("before: {} pieces of work, {jobs} jobs to enqueue", expected.len());
     let workers = ["one", "two"].map(|name| site.worker(name)).into();
     let [unanswered, allowed] = [AtomicU64::new(0), AtomicU64::new(0)];
     let mut harm = Harm::new(&site, workers, random, &allowed);
 
     let is_done = AtomicBool::new(false);
     let harming = async {
-        let share = jobs.len().div_ceil(rounds as usize * victims());
+        let share = jobs.div_ceil(rounds as usize * victims());
         for _ in 0..rounds {
             harm.round(share as u64).await;
         }
         is_done.store(true, Ordering::Relaxed);
     };
     let others = enqueue_others(&site, &is_done);
-    let enqueuing = enqueue(&site, &jobs, &allowed, &unanswered);
+    let enqueuing = enqueue(&site, &lists, &allowed, &unanswered);
     let (others, (), (), ()) = tokio::join!(others, enqueuing, harming, site.watch(&is_done));
     let of_the_other = others.len();
     expected.extend(others);
@@ -109,27 +111,49 @@ async fn every_job_ends_once_and_rightly_whatever_is_killed() {
 
     let restarts = harm.restarts_of_the_other().await;
     let (looks, most) = site.limited();
+    let out_of_order = out_of_order(&site.cluster.owner).await;
     let row = Row {
         fault: "Everything killed at random, of two nodes and their server",
         harm: format!(
             "{} kills within the domain, {} of nodes with -9, {} of sessions and servers; {} \
              enqueues repeated; {of_the_other} jobs of another domain meanwhile; limited to \
-             {LIMIT} over both nodes for half of the time, {most} at once in {looks} looks",
+             {LIMIT} over both nodes for half of the time, {most} at once in {looks} looks; \
+             {} chains, workflows and batches each, {out_of_order} effects out of order",
             harm.inside,
             harm.nodes,
             harm.database,
             unanswered.load(Ordering::Relaxed),
+            flow_count(count),
         ),
         verdict,
     };
     eprintln!("after: {:?}", row.verdict);
     row.tell(&site);
+    assert_eq!(out_of_order, 0, "somebody began before those it waits for");
     assert!(looks > 0 && most <= LIMIT.into(), "{most} jobs executed at once");
     assert_eq!(restarts, 0, "the other domain noticed what was done to its neighbour");
     for worker in harm.workers {
         worker.stop().await;
     }
     site.cluster.stop().await;
+}
+
+/// How many chains, workflows and batches there are, each.
+fn flow_count(count: usize) -> i64 {
+    i64::try_from(count / 100).expect("it fits into memory")
+}
+
+/// All work, and what is to be enqueued for it: lists of units whose order matters, in random
+/// order.
+fn plan(count: usize, random: &mut Random, now: Timestamp) -> (Vec<Expected>, Vec<Vec<Unit>>) {
+    let (mut expected, jobs) = mixed(count, random, now);
+    let (more, mut lists) = flows(flow_count(count));
+    expected.extend(more);
+    lists.extend(jobs.chunks(BATCH).map(|jobs| vec![Unit::of(jobs)]));
+    for place in (1..lists.len()).rev() {
+        lists.swap(place, random.below(place + 1));
+    }
+    (expected, lists)
 }
 
 impl<'s> Harm<'s> {
@@ -147,8 +171,10 @@ impl<'s> Harm<'s> {
             let limit = if number % 2 == 0 { LIMIT } else { 0 };
             self.site.limit(&mut self.workers[number % 2], limit).await;
             let (ended, others) = (self.site.ended(), self.site.others());
-            self.allowed.fetch_add(share, Ordering::Relaxed);
-            self.site.until_ended(ended + share / 3).await;
+            self.allowed.fetch_add(share / 2, Ordering::Relaxed);
+            self.site.until_ended(ended + share / 5).await;
+            // The kill comes while the other half is being enqueued.
+            self.allowed.fetch_add(share - share / 2, Ordering::Relaxed);
             sleep(self.random.millis(0..100)).await;
             let executing = "select count(*) from jobs.jobs where state = 'executing'";
             let executing = self.site.cluster.number(executing).await.unwrap_or(-1);
@@ -233,22 +259,21 @@ impl<'s> Harm<'s> {
     }
 }
 
-/// Enqueues all jobs from several clients, never more than are allowed so far.
-async fn enqueue(site: &Site, jobs: &[NewJob], allowed: &AtomicU64, unanswered: &AtomicU64) {
+/// Enqueues everything from several clients, never more jobs than are allowed so far.
+async fn enqueue(site: &Site, lists: &[Vec<Unit>], allowed: &AtomicU64, unanswered: &AtomicU64) {
     let enqueued = AtomicU64::new(0);
-    let client = async |mine: Vec<&[NewJob]>| {
+    let client = async |mine: Vec<&Vec<Unit>>| {
         let mut ticks = interval(Duration::from_millis(10));
-        for batch in mine {
-            let after =
-                enqueued.fetch_add(batch.len() as u64, Ordering::Relaxed) + batch.len() as u64;
+        for unit in mine.into_iter().flatten() {
+            let jobs = unit.job_ids.len() as u64;
+            let after = enqueued.fetch_add(jobs, Ordering::Relaxed) + jobs;
             while after > allowed.load(Ordering::Relaxed) {
                 ticks.tick().await;
             }
-            unanswered.fetch_add(site.enqueuer.enqueue(batch).await, Ordering::Relaxed);
+            unanswered.fetch_add(site.enqueuer.enqueue_unit(unit).await, Ordering::Relaxed);
         }
     };
-    let batches: Vec<&[NewJob]> = jobs.chunks(BATCH).collect();
-    let share = |client| batches.iter().copied().skip(client).step_by(CLIENTS).collect();
+    let share = |client| lists.iter().skip(client).step_by(CLIENTS).collect();
     join_all((0..CLIENTS).map(|number| client(share(number)))).await;
 }
 

@@ -34,13 +34,19 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where effects leave their traces: nothing in these tables would hide a second one.
 const TABLES: &str = "
-create table faults.effects (number bigint not null, queue text not null, job_id uuid not null);
+create table faults.effects (
+    place bigint generated always as identity,
+    number bigint not null,
+    queue text not null,
+    job_id uuid not null
+);
 create index on faults.effects (queue);
 create table faults.calls (number bigint not null, key uuid not null);
+create table faults.early (number bigint not null);
 create table faults.gate (is_open boolean not null);
 insert into faults.gate values (false);
 grant usage on schema faults to finnest_runtime, finnest_app;
-grant insert on faults.effects, faults.calls to finnest_runtime, finnest_app;
+grant insert on faults.effects, faults.calls, faults.early to finnest_runtime, finnest_app;
 grant select on faults.gate to finnest_runtime, finnest_app;
 ";
 

@@ -21,8 +21,6 @@ pub(crate) struct Found {
     pub(crate) excused: i64,
     /// Whether it has left the queue.
     pub(crate) is_swept: bool,
-    /// Whether its last attempt began before it was due.
-    pub(crate) is_early: bool,
 }
 
 /// The traces that work leaves when it is done.
@@ -32,6 +30,8 @@ pub(crate) struct Traces {
     pub(crate) effects: Vec<i64>,
     /// The number of the work and the key, for each call.
     pub(crate) calls: Vec<(i64, Uuid)>,
+    /// How many attempts found that they were not due yet.
+    pub(crate) early: usize,
 }
 
 /// What was found.
@@ -80,7 +80,7 @@ impl Verdict {
 
     /// Compares.
     pub(crate) fn compare(expected: &[Expected], jobs: &[Found], traces: &Traces) -> Self {
-        let Traces { effects, calls } = traces;
+        let Traces { effects, calls, early } = traces;
         let children = expected.iter().filter_map(|work| work.child());
         let expected: HashMap<i64, Expected> =
             expected.iter().copied().chain(children).map(|work| (work.number, work)).collect();
@@ -111,6 +111,7 @@ impl Verdict {
             let is_other = |key: &&Uuid| job.is_none_or(|job| job.job_id != **key);
             verdict.wrong.other_keys += keys.iter().filter(is_other).count();
         }
+        verdict.wrong.early = *early;
         // Of what nobody asked for.
         verdict.wrong.effects_doubled += had.values().sum::<usize>();
         verdict.wrong.other_keys += called.values().map(Vec::len).sum::<usize>();
@@ -121,7 +122,6 @@ impl Verdict {
         self.attempts += job.attempts;
         self.excused += job.excused;
         self.wrong.left_in_queue += usize::from(!job.is_swept);
-        self.wrong.early += usize::from(job.is_early);
         match job.state {
             JobState::Completed => self.completed += 1,
             JobState::Cancelled => self.cancelled += 1,
@@ -149,21 +149,22 @@ pub(crate) async fn judge(owner: &PgPool, expected: &[Expected]) -> Verdict {
         .fetch_all(owner)
         .await
         .expect("the owner may look at everything");
-    Verdict::compare(expected, &jobs(owner).await, &Traces { effects, calls })
+    let early: i64 = sqlx::query_scalar("select count(*) from faults.early")
+        .fetch_one(owner)
+        .await
+        .expect("the owner may look at everything");
+    let early = usize::try_from(early).expect("a count");
+    Verdict::compare(expected, &jobs(owner).await, &Traces { effects, calls, early })
 }
 
 async fn jobs(owner: &PgPool) -> Vec<Found> {
     let rows = sqlx::query(
         "select id, (args ->> 'number')::bigint as number, state, attempt::bigint,
-             excused::bigint, is_swept,
-             coalesce(attempted_at < scheduled_at and state = 'completed', false) as is_early
+             excused::bigint, is_swept
          from (
-             select id, args, state, attempt, excused, attempted_at, scheduled_at,
-                 false as is_swept
-             from jobs.jobs
+             select id, args, state, attempt, excused, false as is_swept from jobs.jobs
              union all
-             select id, args, state, attempt, excused, attempted_at, scheduled_at, true
-             from jobs.finished
+             select id, args, state, attempt, excused, true from jobs.finished
          ) as job
          where (args ->> 'number')::bigint >= 0",
     )
@@ -177,7 +178,6 @@ async fn jobs(owner: &PgPool) -> Vec<Found> {
         attempts: row.get("attempt"),
         excused: row.get("excused"),
         is_swept: row.get("is_swept"),
-        is_early: row.get("is_early"),
     };
     rows.iter().map(job).collect()
 }
@@ -200,12 +200,11 @@ mod tests {
             attempts: 1,
             excused: 0,
             is_swept: true,
-            is_early: false,
         };
         let jobs: Vec<Found> = all.iter().map(job).collect();
         let effects = all.iter().filter(|work| work.has_effect()).map(|work| work.number);
         let calls = vec![(2, jobs[2].job_id), (2, jobs[2].job_id)];
-        let traces = Traces { effects: effects.collect(), calls };
+        let traces = Traces { effects: effects.collect(), calls, early: 0 };
         (expected, jobs, traces)
     }
 
@@ -225,7 +224,7 @@ mod tests {
         jobs[0].number = 77;
         jobs[3].state = JobState::Executing;
         jobs[3].is_swept = false;
-        jobs[4].is_early = true;
+        let traces = Traces { early: 1, ..traces };
 
         let wrong = Verdict::compare(&expected, &jobs, &traces).wrong;
 
