@@ -113,6 +113,62 @@ pub(crate) async fn link(
     Ok(links)
 }
 
+/// Has jobs that came back after their end was told join their chains at the end, so that none runs
+/// beside those that have gone on. One for which the next of its chain waits keeps its place.
+pub(crate) async fn rejoin(
+    connection: &mut PgConnection,
+    job_ids: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query(
+        "select job.id, job.queue, job.org_id, job.chain_key from jobs.jobs as job
+         where job.id = any ($1) and job.chain_key is not null and not exists (
+             select from jobs.dependencies as link
+             join jobs.jobs as waiting on waiting.id = link.job_id
+             where link.depends_on = job.id and link.workflow_id is null
+         )
+         order by job.id",
+    )
+    .bind(job_ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    let read = |row: &PgRow| {
+        let key = (row.try_get("queue")?, row.try_get("org_id")?, row.try_get("chain_key")?);
+        Ok((row.try_get("id")?, key))
+    };
+    let back: Vec<(JobId, Key)> = rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?;
+    if back.is_empty() {
+        return Ok(());
+    }
+    let keys = back.iter().map(|(_, key)| key.clone()).collect();
+    let mut tails = hold(connection, &keys).await?;
+    let last: Vec<JobId> = tails.values().flatten().copied().collect();
+    let mut waiting_for = dependency::keep(connection, &last).await?;
+    let mut links = Vec::new();
+    for (job_id, key) in back {
+        let (queue, org_id, _) = key.clone();
+        let tail = tails.entry(key).or_default();
+        let is_before = |before: &JobId| *before != job_id && waiting_for.contains(before);
+        if let Some(depends_on) = tail.filter(is_before) {
+            let (if_cancelled, if_discarded) = (Downstream::Ignore, Downstream::Ignore);
+            let (workflow_id, is_met) = (None, false);
+            links.push(Dependency {
+                job_id,
+                depends_on,
+                queue,
+                org_id,
+                workflow_id,
+                if_cancelled,
+                if_discarded,
+                is_met,
+            });
+        }
+        *tail = Some(job_id);
+        waiting_for.insert(job_id);
+    }
+    set_tails(connection, &tails).await?;
+    dependency::insert(connection, &links).await
+}
+
 /// The last job of each chain, if it has one. Nobody else adds to these chains until the
 /// transaction ends.
 async fn hold(

@@ -49,6 +49,7 @@ pub mod pruner;
 mod queues;
 mod recorder;
 pub mod reindexer;
+mod returned;
 mod rules;
 mod scaling;
 pub mod schedule;
@@ -79,8 +80,8 @@ pub use scaling::ScaleError;
 pub use schedule::Schedule;
 pub use unique::{Replace, Unique};
 pub use workflow::{
-    After, StepView, Workflow, WorkflowError, WorkflowView, dependency_results, enqueue_workflow,
-    workflow,
+    After, StepView, Workflow, WorkflowError, WorkflowView, cancel_workflow, dependency_results,
+    enqueue_workflow, retry_workflow, workflow,
 };
 
 /// The duties under `root/jobs`, each a child specification.

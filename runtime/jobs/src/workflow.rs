@@ -4,6 +4,7 @@
 //! waits for. What is wrong with such a plan is said before anything is inserted. From then on the
 //! sweeper moves it forward; nobody leads it, and nothing is lost with whoever enqueued it.
 
+mod change;
 mod look;
 mod plan;
 
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::dependency::{self, Dependency, Downstream};
 use crate::insert::{self, Entry};
 use crate::{EnqueueError, JobState, NewJob};
+pub use change::{cancel_workflow, retry_workflow};
 pub use look::{StepView, WorkflowView, dependency_results, workflow};
 
 /// A workflow to be enqueued, or steps to be added to one.

@@ -54,6 +54,7 @@ pub use feed::live_event;
 pub use identity::{Enrolment, Identity};
 pub use job::{Attempt, Enqueued, Job, NewJob, Outcome, UnfitArguments};
 pub use jobs::Missed;
+pub use jobs::{After, Batch, BatchEvent, Chain, Downstream, Replace, Unique, Workflow};
 pub use kernel::{
     Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
     Recorded, Role, Scope, Timestamp, Topic, TraceParent, UnknownVersion, UserId, canonical_bytes,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{AdminError, listing};
 use crate::job::all_columns;
-use crate::{JobRow, JobState, Queues, database};
+use crate::{JobRow, JobState, Queues, database, returned};
 
 /// What can be done to jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,7 +193,7 @@ pub(crate) async fn change_all(
     let job_ids: Vec<Uuid> = done.changed.iter().map(|job| job.job_id.uuid()).collect();
     match change {
         _ if job_ids.is_empty() => {}
-        Change::Retry => retry(connection, &job_ids, now).await?,
+        Change::Retry => retry(connection, &done.changed, now).await?,
         Change::RunNow => run_now(connection, &job_ids, now).await?,
         Change::Cancel => end(connection, &job_ids, JobState::Cancelled, now).await?,
         Change::Discard => end(connection, &job_ids, JobState::Discarded, now).await?,
@@ -212,6 +212,9 @@ pub(crate) fn tell(queues: &Queues, change: Change, changed: &[Seen]) {
             }
         }
         Change::Cancel | Change::Discard => {
+            if changed.iter().any(|job| job.is_followed) {
+                queues.nudge_sweeper();
+            }
             for job in changed.iter().filter(|job| job.state == JobState::Executing) {
                 queues.tell_unwanted(&job.queue, job.job_id);
                 if let Some(slots) = queues.find_slots(&job.queue) {
@@ -254,9 +257,10 @@ async fn lock(connection: &mut PgConnection, job_ids: &[JobId]) -> Result<Vec<Se
 /// What was swept comes back into its queue, and what waits for other jobs goes on waiting.
 async fn retry(
     connection: &mut PgConnection,
-    job_ids: &[Uuid],
+    jobs: &[Seen],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    let job_ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.uuid()).collect();
     sqlx::query(concat!(
         "with back as (delete from jobs.finished where id = any($1) returning *)
          insert into jobs.jobs (",
@@ -265,9 +269,14 @@ async fn retry(
         all_columns!(""),
         " from back",
     ))
-    .bind(job_ids)
+    .bind(&job_ids)
     .execute(&mut *connection)
     .await?;
+    let swept = jobs.iter().filter(|job| job.is_swept && job.is_followed);
+    let swept: Vec<_> = swept.map(|job| (job.job_id, job.state)).collect();
+    if !swept.is_empty() {
+        returned::settle(connection, &swept).await?;
+    }
     sqlx::query(
         "update jobs.jobs as job
          set state = case when job.waits_for > 0 then 'scheduled' else 'available' end,
@@ -275,7 +284,7 @@ async fn retry(
              excused = greatest(job.excused, job.attempt - job.max_attempts + 1)
          where job.id = any($1)",
     )
-    .bind(job_ids)
+    .bind(&job_ids)
     .bind(now)
     .execute(connection)
     .await?;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use jobs::drain::drain;
 use jobs::{
     Attempt, Batch, BatchError, BatchEvent, BatchProgress, EnqueueError, Enqueued, Failure, NewJob,
-    Outcome, Performed, Performers, Unique, sweeper,
+    Outcome, Performed, Performers, Unique, admin, sweeper,
 };
 use kernel::OrgId;
 use serde_json::{Value, json};
@@ -64,6 +64,29 @@ async fn what_went_wrong_is_told_once_and_at_the_first_time() {
     seen.sort_unstable();
     assert_eq!((progress.jobs, counts), (5, (1, 2, 2)));
     assert_eq!(seen, ["cancelled", "discarded", "exhausted"]);
+}
+
+#[tokio::test]
+async fn a_batch_is_completed_when_what_failed_was_retried() {
+    let world = World::new().await;
+    let queues = world.node("one").await;
+    let failing = job(&world, "fail once");
+    let job_id = failing.job_id;
+    let batch = with_callbacks(&world, [job(&world, "complete"), failing]);
+    enqueue(&world, &batch).await;
+    let (performers, seen) = playing();
+    drain(&queues, QUEUE, &performers).await.expect("the jobs are performed");
+    let before = seen.lock().unwrap().clone();
+
+    admin::retry_job(&queues, job_id).await.expect("it was discarded");
+    let meanwhile = look(&world, batch.batch_id).await;
+    drain(&queues, QUEUE, &performers).await.expect("the job is performed");
+
+    let after = look(&world, batch.batch_id).await;
+    assert_eq!(before, ["exhausted", "discarded"]);
+    assert_eq!((meanwhile.discarded, meanwhile.remaining()), (0, 1));
+    assert_eq!((after.completed, after.remaining()), (2, 0));
+    assert_eq!(*seen.lock().unwrap(), ["exhausted", "discarded", "completed"]);
 }
 
 #[tokio::test]
@@ -184,7 +207,10 @@ fn playing() -> (Performers, Arc<Mutex<Vec<String>>>) {
         async move {
             match attempt.args["does"].as_str() {
                 Some("cancel") => Ok(Performed::Outcome(Outcome::Cancel("no".into()))),
-                Some("fail") => Err(Failure::Retry("it went wrong".into())),
+                Some("fail once") if attempt.number > 1 => {
+                    Ok(Performed::Outcome(Outcome::Complete))
+                }
+                Some("fail" | "fail once") => Err(Failure::Retry("it went wrong".into())),
                 Some("callback") => {
                     let event = attempt.meta.get("batch_event").and_then(Value::as_str);
                     noting.lock().unwrap().push(event.unwrap_or("none").to_owned());

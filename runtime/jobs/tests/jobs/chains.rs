@@ -148,8 +148,8 @@ async fn a_job_that_is_to_be_retried_keeps_those_behind_it_waiting() {
 async fn a_chain_goes_on_after_a_discarded_job_or_holds_if_it_is_to() {
     let world = World::new().await;
     let queues = world.node("one").await;
-    let [_, goes_on] = chained(&world, Chain::by("c")).await;
-    let [_, held] = chained(&world, Chain::by("b").hold_if_discarded()).await;
+    let [passed, goes_on] = chained(&world, Chain::by("c")).await;
+    let [awaited, held] = chained(&world, Chain::by("b").hold_if_discarded()).await;
     let failing = performing(move |attempt: Attempt| async move {
         if [goes_on, held].contains(&attempt.job_id) {
             return Ok(Performed::Outcome(Outcome::Complete));
@@ -162,11 +162,19 @@ async fn a_chain_goes_on_after_a_discarded_job_or_holds_if_it_is_to() {
     let [later, last] = chained(&world, Chain::by("b").hold_if_discarded()).await;
     drain(&queues, QUEUE, &failing).await.expect("the jobs are performed");
 
+    let moving = unsettled(&queues).await;
+    // What failed keeps its place if it is waited for, and comes last if the chain went on.
+    chained(&world, Chain::by("c")).await;
+    let passed = admin::retry_job(&queues, passed).await;
+    let awaited = admin::retry_job(&queues, awaited).await;
+    let passed = passed.expect("it was discarded");
+    assert_eq!((passed.state, passed.waits_for), (JobState::Scheduled, 1));
+    assert_eq!(awaited.expect("it was discarded").state, JobState::Available);
     assert_eq!(job_row(&queues, goes_on).await.state, JobState::Completed);
     for job_id in [held, later, last] {
         assert_eq!(job_row(&queues, job_id).await.state, JobState::Scheduled);
     }
-    assert_eq!(unsettled(&queues).await.ok(), Some(Vec::new()));
+    assert_eq!(moving.ok(), Some(Vec::new()));
 }
 
 #[tokio::test]

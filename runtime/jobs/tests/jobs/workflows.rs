@@ -287,6 +287,53 @@ async fn a_step_adds_others_that_wait_for_it_and_for_what_has_ended() {
 }
 
 #[tokio::test]
+async fn a_workflow_is_retried_as_a_whole_and_waits_again_for_what_failed() {
+    let world = World::new().await;
+    let queues = world.node("one").await;
+    let workflow = Workflow::new("hire")
+        .step("fetch", step(&world, "complete"))
+        .step_after("score", step(&world, "fail once"), ["fetch"])
+        .step_after("offer", step(&world, "complete"), ["score"]);
+    enqueue(&world, &workflow).await;
+    let (performers, order) = playing();
+    drain(&queues, QUEUE, &performers).await.expect("the steps are performed");
+    let failed = look(&world, &workflow).await;
+
+    let retried = jobs::retry_workflow(&queues, workflow.workflow_id).await;
+    let again = look(&world, &workflow).await;
+    drain(&queues, QUEUE, &performers).await.expect("the steps are performed");
+
+    let states =
+        |view: &WorkflowView| view.steps.iter().map(|step| step.state.name()).collect::<Vec<_>>();
+    let order = order.lock().unwrap().clone();
+    assert_eq!(states(&failed), ["completed", "discarded", "cancelled"]);
+    assert_eq!(retried.ok(), Some(2));
+    assert_eq!(states(&again), ["completed", "available", "scheduled"]);
+    assert_eq!(states(&look(&world, &workflow).await), ["completed"; 3]);
+    assert_eq!(names(&world, &workflow, &order).await, ["fetch", "score", "score", "offer"]);
+}
+
+#[tokio::test]
+async fn a_workflow_is_cancelled_as_a_whole() {
+    let world = World::new().await;
+    let queues = world.node("one").await;
+    let workflow = Workflow::new("hire")
+        .step("fetch", step(&world, "complete"))
+        .step_after("score", step(&world, "complete"), ["fetch"])
+        .step_after("offer", step(&world, "complete"), ["score"]);
+    enqueue(&world, &workflow).await;
+    drain_one(&world, &queues).await;
+
+    let cancelled = jobs::cancel_workflow(&queues, workflow.workflow_id).await;
+    let performed = drain(&queues, QUEUE, &playing().0).await;
+
+    let view = look(&world, &workflow).await;
+    let states: Vec<_> = view.steps.iter().map(|step| step.state.name()).collect();
+    assert_eq!((cancelled.ok(), performed.ok()), (Some(2), Some(0)));
+    assert_eq!(states, ["completed", "cancelled", "cancelled"]);
+}
+
+#[tokio::test]
 async fn a_plan_that_cannot_be_followed_inserts_nothing() {
     let world = World::new().await;
     let queues = world.node("one").await;
@@ -427,7 +474,10 @@ fn playing() -> (Performers, Arc<Mutex<Vec<JobId>>>) {
         async move {
             match attempt.args["does"].as_str() {
                 Some("cancel") => Ok(Performed::Outcome(Outcome::Cancel("no".into()))),
-                Some("fail") => Err(Failure::Retry("it went wrong".into())),
+                Some("fail once") if attempt.number > 1 => {
+                    Ok(Performed::Outcome(Outcome::Complete))
+                }
+                Some("fail" | "fail once") => Err(Failure::Retry("it went wrong".into())),
                 _ => Ok(Performed::Outcome(Outcome::Complete)),
             }
         }

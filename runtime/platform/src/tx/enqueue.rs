@@ -3,7 +3,7 @@
 
 use std::any::TypeId;
 
-use jobs::Enqueued;
+use jobs::{Batch, BatchError, Enqueued, Workflow, WorkflowError};
 use kernel::JobId;
 
 use super::Tx;
@@ -61,6 +61,28 @@ impl Tx<'_> {
         Ok(enqueued)
     }
 
+    /// Enqueues the steps of a workflow, whose jobs are made by [`Tx::new_job`]; all or none.
+    ///
+    /// # Errors
+    /// A failure that names the step when the plan cannot be followed.
+    pub async fn enqueue_workflow(&mut self, workflow: &Workflow) -> Result<()> {
+        self.must_cause()?;
+        jobs::enqueue_workflow(self.connection, workflow, self.now).await?;
+        self.trace.enqueued = true;
+        Ok(())
+    }
+
+    /// Enqueues a batch, whose jobs and callbacks are made by [`Tx::new_job`]; all or none.
+    ///
+    /// # Errors
+    /// A failure when one of them breaks a rule for jobs or batches.
+    pub async fn enqueue_batch(&mut self, batch: &Batch) -> Result<Vec<Enqueued>> {
+        self.must_cause()?;
+        let enqueued = jobs::enqueue_batch(self.connection, batch, self.now).await?;
+        self.trace.enqueued = true;
+        Ok(enqueued)
+    }
+
     /// A job of this domain as it would be enqueued, to be enqueued with others.
     ///
     /// # Errors
@@ -77,5 +99,25 @@ impl Tx<'_> {
         };
         let draft = JobDraft::of(job, &declared.arguments)?;
         Ok(draft.into_new(self.domain, self.scope.clone(), None))
+    }
+}
+
+impl From<WorkflowError> for Error {
+    fn from(error: WorkflowError) -> Self {
+        match error {
+            WorkflowError::Enqueue(error) => error.into(),
+            WorkflowError::Database(error) => error.into(),
+            broken => Self::failure(broken),
+        }
+    }
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Enqueue(error) => error.into(),
+            BatchError::Database(error) => error.into(),
+            broken => Self::failure(broken),
+        }
     }
 }
