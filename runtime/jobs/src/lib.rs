@@ -58,6 +58,7 @@ mod slots;
 pub mod stager;
 pub mod sweeper;
 mod unique;
+pub mod waits;
 mod workflow;
 
 pub use attempt::{Attempt, BoxFuture, Failure, Outcome, Perform, Performed, Performers};

@@ -205,6 +205,8 @@ macro_rules! granted {
 }
 
 /// Claims the next jobs of a queue without partitions.
+///
+/// Candidates are found by a limit that the planner knows: by one it does not, it sorts the queue.
 async fn claim_whole(
     connection: &mut PgConnection,
     round: &Round<'_>,
@@ -216,11 +218,18 @@ async fn claim_whole(
              where queue = $1 and state = 'executing' and $5::bigint is not null
          ), ",
         places!(),
-        ", next as materialized (
-             select id from jobs.jobs
+        ", candidate as materialized (
+             select id, priority, scheduled_at from jobs.jobs
              where queue = $1 and state = 'available'
              order by priority, scheduled_at, id
-             limit (select places from room)
+             limit $2
+         ),
+         next as materialized (
+             select id from jobs.jobs
+             where state = 'available' and id = any (array(
+                 select id from candidate order by priority, scheduled_at, id
+                 limit (select places from room)
+             ))
              for update skip locked
          ), ",
         granted!(),

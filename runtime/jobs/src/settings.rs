@@ -31,7 +31,6 @@ const LOOKS_PER_SEARCH: u64 = 5;
 pub fn child(queues: &Queues) -> ChildSpec {
     duty::child("settings", EVERY, queues, |queues, _| async move {
         refresh(&queues).await?;
-        tell_producers(&queues).await?;
         // Where no producer does it, because the domain is down or in a process of its own.
         for slots in queues.every_slots().iter().filter(|slots| slots.control.is_unsettled()) {
             settle(&queues, slots).await?;
@@ -45,7 +44,8 @@ pub fn child(queues: &Queues) -> ChildSpec {
     })
 }
 
-/// Goes by what is stored about the queues of this node, from now on.
+/// Goes by what is stored about the queues of this node, from now on, and notes which of them it has
+/// a producer of.
 ///
 /// # Errors
 /// When Postgres refuses or cannot be reached.
@@ -63,7 +63,7 @@ pub async fn refresh(queues: &Queues) -> Result<(), sqlx::Error> {
             }
         }
     }
-    Ok(())
+    tell_producers(queues).await
 }
 
 /// Notes which queues this node has a producer of, if that is news.

@@ -22,6 +22,7 @@ mod log;
 mod partitions;
 mod process;
 mod projections;
+mod queue_limits;
 mod queues;
 mod reactions;
 mod rebuilds;
@@ -61,6 +62,9 @@ pub use process::{
 pub use projections::{
     DigestProjection, DigestView, ListProjections, ProjectionDigest, ProjectionView, Projections,
     RebuildView,
+};
+pub use queue_limits::{
+    PauseQueueOnNode, QueueControlView, ResetQueue, ResumeQueueOnNode, ScaleQueue, ShowQueue,
 };
 pub use queues::{ListQueues, PauseQueue, QueueList, ResumeQueue};
 pub use reactions::{ReactionView, ReactionsReplayed, ReplayReactions};
@@ -109,6 +113,11 @@ pub fn domain() -> Domain {
         .action::<ListQueues>()
         .action::<PauseQueue>()
         .action::<ResumeQueue>()
+        .action::<ShowQueue>()
+        .action::<ScaleQueue>()
+        .action::<ResetQueue>()
+        .action::<PauseQueueOnNode>()
+        .action::<ResumeQueueOnNode>()
         .action::<ListJobs>()
         .action::<CountJobs>()
         .action::<GetJob>()

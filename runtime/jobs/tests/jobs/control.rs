@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobs::producer::QueueOptions;
+use jobs::waits::{self, Waits};
 use jobs::{
     Contradiction, Failure, JobState, Limits, Outcome, Overrides, Performed, Performers, Queues,
     ScaleError, admin, settings,
@@ -220,6 +221,63 @@ async fn a_node_that_stops_claims_nothing_more_and_leaves_it_to_others() {
     world.until_count("completed", 4).await;
     assert_eq!([claimed_at(&stopping), claimed_at(&other)], [1, 3]);
     other_root.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_is_told_why_jobs_wait() {
+    let world = World::new().await;
+    let queues = world.node("one").await;
+    queues.set_limits(QUEUE, Limits { global_limit: Some(1), ..Limits::default() });
+    let (opened, gate) = watch::channel(false);
+    world.enqueue_many(3).await;
+
+    let down = waits(&queues).await;
+    queues.pause(QUEUE).await.expect("the database is there");
+    let paused = waits(&queues).await;
+    let root = start_with(&world, &queues, seldom(5), waiting_at(gate)).await;
+    queues.pause_on(QUEUE, "one").await.expect("the database is there");
+    queues.resume(QUEUE).await.expect("the database is there");
+    until_waits(&queues, |waits| waits == Waits::PausedOnNodes).await;
+    queues.resume_on(QUEUE, "one").await.expect("the database is there");
+    world.until_count("executing", 1).await;
+    until_waits(&queues, |waits| waits == Waits::GlobalLimit).await;
+    let said = Overrides {
+        global_limit: Some(0),
+        rate_limit: Some(1),
+        rate_period_ms: Some(86_400_000),
+        ..Overrides::default()
+    };
+    queues.scale(QUEUE, said).await.expect("the limit can be");
+    world.until_count("executing", 2).await;
+    until_waits(&queues, |waits| matches!(waits, Waits::RateLimited { .. })).await;
+    queues.scale(QUEUE, Overrides { rate_limit: Some(0), ..Overrides::default() }).await.unwrap();
+    opened.send(true).expect("the attempts wait");
+    world.until_count("completed", 3).await;
+    let none = waits(&queues).await;
+
+    assert_eq!((down, paused), (Some(Waits::NoProducer), Some(Waits::Paused)));
+    assert_eq!(none, None);
+    root.stop().await;
+}
+
+async fn until_waits(queues: &Queues, is_so: impl Fn(Waits) -> bool) {
+    until("the reason", async || waits(queues).await.is_some_and(&is_so)).await;
+}
+
+async fn waits(queues: &Queues) -> Option<Waits> {
+    settings::refresh(queues).await.expect("the database is there");
+    let control = waits::control(queues).await.expect("the database is there");
+    control.into_iter().find(|control| control.queue == QUEUE).and_then(|control| control.waits)
+}
+
+fn waiting_at(gate: watch::Receiver<bool>) -> Performers {
+    performing(move |_| {
+        let mut gate = gate.clone();
+        async move {
+            gate.wait_for(|is_open| *is_open).await.expect("the gate stays");
+            DONE
+        }
+    })
 }
 
 /// Looks at the queue by itself once an hour.

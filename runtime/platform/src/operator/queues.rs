@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::jobs_shown::admin_error;
+use super::queue_limits::{WaitView, all_waits};
 use crate::operation::{Access, Action, Spec};
 use crate::refusal::{Reason, Refusal, Result};
 use crate::system::System;
@@ -53,6 +54,9 @@ pub struct QueueView {
     pub running: u32,
     /// Jobs by state. Those that are finished are counted up to 10000, which means: at least.
     pub counts: BTreeMap<String, u64>,
+    /// What is in the way of its jobs that are due; absent if none is due, or nothing in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<WaitView>,
 }
 
 impl Action for ListQueues {
@@ -60,7 +64,9 @@ impl Action for ListQueues {
     type Output = QueueList;
     async fn act(self, system: &System) -> Result<QueueList> {
         let queues = admin::list_queues(system.queues()).await.map_err(admin_error)?;
+        let mut waits = all_waits(system).await?;
         let items = queues.into_iter().map(|info| QueueView {
+            waits: waits.remove(&info.queue),
             limit: info.stats.as_ref().map_or(0, |stats| stats.limit),
             running: info.stats.as_ref().map_or(0, |stats| stats.running),
             queue: info.queue,
@@ -121,7 +127,7 @@ impl Action for ResumeQueue {
     }
 }
 
-fn must_exist(system: &System, queue: &str) -> Result<()> {
+pub(super) fn must_exist(system: &System, queue: &str) -> Result<()> {
     let known = system.catalog().domain(queue);
     known.map(drop).ok_or_else(|| NotGranted::NoSuchQueue(queue.to_owned()).into())
 }
