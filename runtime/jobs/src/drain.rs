@@ -1,5 +1,6 @@
 //! Draining: perform everything that is due now, here and one after another. For tests and tools.
 
+use std::fmt;
 use std::sync::Arc;
 
 use kernel::Timestamp;
@@ -83,11 +84,28 @@ async fn claim_one(queues: &Queues, slots: &Slots) -> Result<Option<Attempt>, sq
     Ok(claimed.into_iter().next())
 }
 
+/// What is under way or due in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The queue.
+    pub queue: String,
+    /// How many jobs.
+    pub count: u64,
+    /// Their states and names, each once.
+    pub kinds: Vec<String>,
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} jobs of {}: {}", self.count, self.queue, self.kinds.join(", "))
+    }
+}
+
 /// How many jobs of each queue are under way, due or ended without those who wait for them having
 /// been told, so that a test can wait until none is.
 ///
 /// Jobs of a paused queue do not count: nothing moves there.
-pub async fn unsettled(queues: &Queues) -> Result<Vec<(String, u64)>, sqlx::Error> {
+pub async fn unsettled(queues: &Queues) -> Result<Vec<Unsettled>, sqlx::Error> {
     let mut transaction = database::begin(queues.pool()).await?;
     let unsettled = count_unsettled(&mut transaction, queues.now()).await?;
     transaction.commit().await?;
@@ -101,9 +119,10 @@ pub async fn unsettled(queues: &Queues) -> Result<Vec<(String, u64)>, sqlx::Erro
 pub async fn count_unsettled(
     connection: &mut PgConnection,
     now: Timestamp,
-) -> Result<Vec<(String, u64)>, sqlx::Error> {
+) -> Result<Vec<Unsettled>, sqlx::Error> {
     let rows = sqlx::query(
-        "select job.queue, count(*)
+        "select job.queue, count(*), array_agg(distinct job.state || ' `' || job.name || '`')
+             as kinds
          from jobs.jobs as job
          left join jobs.queues as queue on queue.queue = job.queue
          where job.state = 'executing'
@@ -126,7 +145,8 @@ pub async fn count_unsettled(
     .await?;
     let read = |row| {
         let count: i64 = Row::try_get(row, "count")?;
-        Ok((Row::try_get(row, "queue")?, count.unsigned_abs()))
+        let (queue, kinds) = (Row::try_get(row, "queue")?, Row::try_get(row, "kinds")?);
+        Ok(Unsettled { queue, count: count.unsigned_abs(), kinds })
     };
     rows.iter().map(read).collect()
 }

@@ -34,6 +34,7 @@ mod duty;
 mod ending;
 mod executor;
 mod fetch;
+pub mod inline;
 mod insert;
 mod job;
 pub mod leader;

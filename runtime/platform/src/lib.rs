@@ -16,6 +16,7 @@ mod form;
 mod home;
 mod idempotency;
 mod identity;
+mod inline;
 mod job;
 mod listing;
 mod migrate;

@@ -3,7 +3,6 @@
 //! The shape of the tree comes from the catalog, its tuning from supervision.toml. A domain's
 //! subtree holds a consumer for each subscription and projection, its queue, and its own processes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -99,7 +98,8 @@ fn one_for_one(children: impl Iterator<Item = ChildSpec>) -> SupervisorSpec {
     SupervisorSpec::new(Strategy::OneForOne).children(children)
 }
 
-fn performers(system: &System, domain: &Domain) -> Arc<HashMap<String, Arc<dyn jobs::Perform>>> {
+/// What performs the jobs of a domain.
+pub(crate) fn performers(system: &System, domain: &Domain) -> jobs::Performers {
     let performer = |declaration: &JobDeclaration| {
         Arc::new(Performer {
             system: system.clone(),

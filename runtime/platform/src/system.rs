@@ -333,9 +333,8 @@ impl System {
             let (consumer, settled) = (stall.consumer, stall.settled_position);
             moving.push(format!("{consumer}, stalled for {} after {settled}", stall.org_id));
         }
-        for (queue, count) in jobs::drain::count_unsettled(&mut reading, self.now()).await? {
-            moving.push(format!("{count} jobs of {queue}"));
-        }
+        let unsettled = jobs::drain::count_unsettled(&mut reading, self.now()).await?;
+        moving.extend(unsettled.iter().map(ToString::to_string));
         reading.rollback().await?;
         Ok(moving)
     }

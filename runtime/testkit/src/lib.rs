@@ -8,9 +8,11 @@
 //! ```
 
 pub mod database;
+mod jobs;
 mod member;
 mod system;
 
 pub use database::TestDatabase;
+pub use jobs::EnqueuedJob;
 pub use member::Member;
 pub use system::{ACME, GLOBEX, TestSystem, start, start_with, tuning_of};

@@ -1,5 +1,8 @@
 //! A member of an organisation: acts through the same door as any caller.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use platform::{Command, Error, Query, Result, Role, Scope, System};
 use serde_json::Value;
 use uuid::Uuid;
@@ -10,12 +13,15 @@ pub struct Member {
     pub(crate) system: System,
     pub(crate) scope: Scope,
     pub(crate) token: String,
+    pub(crate) inline: Arc<AtomicBool>,
 }
 
 impl Member {
     /// Runs a command.
     pub async fn run<C: Command>(&self, command: C) -> Result<C::Output> {
-        self.system.run(&self.scope(), command).await
+        let output = self.system.run(&self.scope(), command).await?;
+        self.perform_due().await?;
+        Ok(output)
     }
 
     /// Asks a query.
@@ -25,7 +31,17 @@ impl Member {
 
     /// Calls an operation by name, as a surface does.
     pub async fn call(&self, domain: &str, operation: &str, input: Value) -> Result<Value> {
-        self.system.call(&self.scope(), domain, operation, input).await
+        let output = self.system.call(&self.scope(), domain, operation, input).await?;
+        self.perform_due().await?;
+        Ok(output)
+    }
+
+    /// Performs the jobs that a call has enqueued, if they are performed inline.
+    async fn perform_due(&self) -> Result<()> {
+        if self.inline.load(Ordering::Acquire) {
+            self.system.drain_jobs().await?;
+        }
+        Ok(())
     }
 
     /// Calls an operation that must be refused, and answers the refusal.

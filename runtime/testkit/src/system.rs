@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +17,7 @@ use store::Log;
 use uuid::Uuid;
 
 use crate::database::TestDatabase;
+use crate::jobs::LEDGER;
 use crate::member::Member;
 
 /// An organisation of every test.
@@ -32,6 +35,8 @@ pub struct TestSystem {
     system: System,
     database: Option<TestDatabase>,
     page: PathBuf,
+    /// Whether jobs are performed where they are enqueued.
+    pub(crate) inline: Arc<AtomicBool>,
 }
 
 /// Starts the domains, and the operator's own, on a fresh database with the wall clock.
@@ -57,7 +62,8 @@ pub async fn start_with(
         domains.push(platform::operator::domain());
     }
     let names: Vec<DomainName> = domains.iter().map(Domain::name).collect();
-    let key = platform::migrations_checksum(&names).to_string();
+    // The template has a ledger of jobs besides what is migrated.
+    let key = format!("{}{LEDGER}", platform::migrations_checksum(&names));
     let migrated = names.clone();
     let database = TestDatabase::create(&key, async move |options: PgConnectOptions| {
         platform::migrate(&options, &migrated).await?;
@@ -72,7 +78,7 @@ pub async fn start_with(
     let (owner, app) = (database.options(), database.app_options());
     let config = config_of(owner, app, tuning, page.clone(), clock, edge);
     let system = System::start(config, catalog).await.expect("the system under test starts");
-    TestSystem { system, database: Some(database), page }
+    TestSystem { system, database: Some(database), page, inline: Arc::default() }
 }
 
 fn config_of(
@@ -173,6 +179,7 @@ impl TestSystem {
             system: self.system.clone(),
             scope: Scope::user(org_id, user_id, role, Uuid::now_v7()),
             token: token_of(org_id, role),
+            inline: Arc::clone(&self.inline),
         }
     }
 
@@ -186,15 +193,18 @@ impl TestSystem {
     }
 
     /// Waits until nothing moves: all events sealed, all cursors at the head, no job due or
-    /// running.
+    /// running, and nobody waiting to be told of the end of another. Jobs of a paused queue, and
+    /// those whose time is yet to come, do not move.
     ///
     /// # Panics
     /// When something still moves after half a minute; the message names it.
     pub async fn settle(&self) {
         let settled = tokio::time::timeout(SETTLE_WITHIN, async {
             let mut ticks = tokio::time::interval(LOOK_EVERY);
+            self.perform_due().await;
             while !self.what_moves().await.is_empty() {
                 ticks.tick().await;
+                self.perform_due().await;
             }
         });
         let still = match settled.await {
@@ -209,14 +219,19 @@ impl TestSystem {
         self.system.what_moves().await.unwrap_or_else(|error| vec![error.to_string()])
     }
 
-    /// Stops the system and drops its database.
+    /// Stops the system, asks for the account of its jobs and drops its database.
+    ///
+    /// # Panics
+    /// When a job is lost; see [`TestSystem::lost_jobs`].
     pub async fn stop(mut self) {
         self.system.stop().await;
+        let lost = self.lost_jobs().await;
         // Most tests write none.
         let _ = std::fs::remove_file(&self.page);
         if let Some(database) = self.database.take() {
             database.close().await;
         }
+        assert!(lost.is_empty(), "jobs are lost:\n  - {}", lost.join("\n  - "));
     }
 }
 
@@ -239,6 +254,7 @@ fn user_of(org_id: OrgId, role: Role) -> UserId {
 /// Two organisations with a user of every role, each with a token.
 async fn seed(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect_with(owner).await?;
+    sqlx::raw_sql(LEDGER).execute(&mut connection).await?;
     let at: DateTime<Utc> = DateTime::UNIX_EPOCH;
     for (org_id, name) in [(ACME, "Acme"), (GLOBEX, "Globex")] {
         sqlx::query(

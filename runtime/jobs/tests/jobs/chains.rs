@@ -199,7 +199,7 @@ async fn nobody_overtakes_a_running_job_because_one_between_them_was_cancelled()
 
     assert_eq!(claimed.map(|claimed| claimed.len()).ok(), Some(1));
     assert_eq!((meanwhile, done.ok()), (JobState::Scheduled, Some(true)));
-    assert_eq!(moving, [(QUEUE.to_owned(), 1)]);
+    assert_eq!((moving.len(), moving[0].queue.as_str(), moving[0].count), (1, QUEUE, 1));
     assert_eq!(job_row(&queues, third).await.state, JobState::Available);
 }
 
