@@ -239,24 +239,14 @@ async fn claim_whole(
     claimed.iter().map(Claimed::from_row).collect::<Result<_, _>>().map(in_order)
 }
 
-/// Claims the next jobs of a queue with partitions, which take turns behind the one served last;
-/// and which partition it reached.
-///
-/// Only as many partitions with room as there are places are looked into, and candidates are locked
-/// once they are chosen: a claim costs what it takes and not what waits.
-async fn claim_by_turns(
-    connection: &mut PgConnection,
-    round: &Round<'_>,
-    policy: &Policy,
-    last_partition: &str,
-) -> Result<(Vec<Attempt>, Option<String>), sqlx::Error> {
-    let statement = concat!(
-        "with recursive busy as materialized (
+/// The claim of a queue with partitions, told below.
+const BY_TURNS: &str = concat!(
+    "with recursive busy as materialized (
              select coalesce(partition_key, '') collate \"C\" as partition_key, count(*) as busy
              from jobs.jobs where queue = $1 and state = 'executing' group by 1
          ), ",
-        places!(),
-        ", part (lap, partition_key, visited, found, room) as (
+    places!(),
+    ", part (lap, partition_key, visited, found, room) as (
              select 0, $11::text collate \"C\", 0, 0, 0::bigint from room where places > 0
              union all
              select next.lap, next.partition_key, part.visited + 1,
@@ -315,12 +305,24 @@ async fn claim_by_turns(
              ))
              for update skip locked
          ), ",
-        granted!(),
-        " select granted.*, reached.partition_key as reached
+    granted!(),
+    " select granted.*, reached.partition_key as reached
           from (select partition_key from part order by visited desc limit 1) as reached
           left join granted on true",
-    );
-    let rows = bound(sqlx::query(statement), round, policy)
+);
+
+/// Claims the next jobs of a queue with partitions, which take turns behind the one served last;
+/// and which partition it reached.
+///
+/// Only as many partitions with room as there are places are looked into, and candidates are locked
+/// once they are chosen: a claim costs what it takes and not what waits.
+async fn claim_by_turns(
+    connection: &mut PgConnection,
+    round: &Round<'_>,
+    policy: &Policy,
+    last_partition: &str,
+) -> Result<(Vec<Attempt>, Option<String>), sqlx::Error> {
+    let rows = bound(sqlx::query(BY_TURNS), round, policy)
         .bind(last_partition)
         .bind(policy.partition_limit)
         .bind(PARTITIONS_MAX)

@@ -3,12 +3,12 @@
 //! | news | after | then |
 //! |---|---|---|
 //! | `+recruit` | the commit of work that this node has no place for | a producer there looks |
-//! | `-4711@recruit` | the cancellation of a job that executes | its attempt is ended where it runs |
+//! | `-4711@recruit` | the cancellation of a job under way | its attempt is ended where it runs |
 //! | `=recruit` | a change of what controls the queue | its producer reads what holds now |
 //!
 //! They coalesce until somebody carries them; the platform does, on the connection on which nodes
-//! talk anyway and never in a transaction of the business. News are hints: whatever is lost is found
-//! by the stager's look, the lifeline and the settings, a second or a few later.
+//! talk anyway and never in a transaction of the business. News are hints: whatever is lost is
+//! found by the stager's look, the lifeline and the settings, a second or a few later.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

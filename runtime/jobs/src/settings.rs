@@ -44,8 +44,8 @@ pub fn child(queues: &Queues) -> ChildSpec {
     })
 }
 
-/// Goes by what is stored about the queues of this node, from now on, and notes which of them it has
-/// a producer of.
+/// Goes by what is stored about the queues of this node, from now on, and notes which of them it
+/// has a producer of.
 ///
 /// # Errors
 /// When Postgres refuses or cannot be reached.

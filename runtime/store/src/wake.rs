@@ -15,8 +15,8 @@
 //! connection opens another and reads the head at once, and what is never said is found by the slow
 //! scans of sealer and stand-by.
 //!
-//! A passenger may ride along: whoever else has hints for other nodes, as the queues of jobs do, need
-//! not hold a connection for them. Its words begin with `also`.
+//! A passenger may ride along: whoever else has hints for other nodes, as the queues of jobs do,
+//! need not hold a connection for them. Its words begin with `also`.
 //!
 //! **Invariant:** no payload and no fact travels here.
 

@@ -422,7 +422,8 @@ async fn most_within_a_minute(owner: &PgPool) -> i64 {
         select count(*) as started
         from jobs.every_job as first
         join jobs.every_job as other
-            on other.attempted_at >= first.attempted_at and other.attempted_at < first.attempted_at + $1
+            on other.attempted_at >= first.attempted_at
+            and other.attempted_at < first.attempted_at + $1
         group by first.id
     ) as each";
     let most = sqlx::query_scalar(statement).bind(TimeDelta::minutes(1)).fetch_one(owner).await;

@@ -222,8 +222,8 @@ pub struct ScaleQueue {
     /// Jobs at once over all nodes.
     #[serde(default)]
     pub global_limit: Option<u32>,
-    /// What jobs are told apart by: `organisation`, `name`, `key`, or `args.` and a name. Partitions
-    /// take turns.
+    /// What jobs are told apart by: `organisation`, `name`, `key`, or `args.` and a name.
+    /// Partitions take turns.
     #[serde(default)]
     pub partition_by: Option<String>,
     /// Jobs of one partition at once over all nodes.
