@@ -3,7 +3,8 @@
 //! How long depends on the state a job ended in, and operators may change that, for all queues or
 //! for one (see [`Retention`]). A round follows an index in the order of the ends, each batch from
 //! where the last one stopped, so it costs what it deletes and not what is kept. It holds locks on
-//! nothing but finished jobs, which nobody claims, and pauses between batches.
+//! nothing but finished jobs, which nobody claims, and pauses between batches. A failed job that
+//! holds others back stays for as long as they wait: once it is retried, they may go on.
 
 mod leftover;
 mod retention;
@@ -180,10 +181,14 @@ impl Walk {
         sqlx::query(
             "with old as materialized (
                  select id, coalesce(completed_at, cancelled_at, discarded_at) as ended_at
-                 from jobs.finished
+                 from jobs.finished as job
                  where state = $1
                    and coalesce(completed_at, cancelled_at, discarded_at) >= $2
                    and coalesce(completed_at, cancelled_at, discarded_at) < $3
+                   and not exists (
+                       select from jobs.dependencies as held
+                       where held.depends_on = job.id and not held.is_met
+                   )
                  order by state, coalesce(completed_at, cancelled_at, discarded_at)
                  limit $4
                  for update skip locked
@@ -207,9 +212,13 @@ impl Walk {
     ) -> Result<PgRow, sqlx::Error> {
         sqlx::query(
             "with old as materialized (
-                 select id from jobs.finished
+                 select id from jobs.finished as job
                  where queue = $5 and state = $1 and id > $2 and id < $6
                    and coalesce(completed_at, cancelled_at, discarded_at) < $3
+                   and not exists (
+                       select from jobs.dependencies as held
+                       where held.depends_on = job.id and not held.is_met
+                   )
                  order by id
                  limit $4
                  for update skip locked

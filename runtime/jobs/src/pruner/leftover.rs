@@ -18,7 +18,7 @@ struct Leftover {
     delete: &'static str,
 }
 
-const LEFTOVERS: [Leftover; 2] = [
+const LEFTOVERS: [Leftover; 5] = [
     Leftover {
         what: "nodes",
         remembered: TimeDelta::days(1),
@@ -39,6 +39,45 @@ const LEFTOVERS: [Leftover; 2] = [
              select name from jobs.schedules
              where coalesce(declared_at, ticked_at) < $1 and ticked_at < $1 and definition is null
              limit $2
+         )",
+    },
+    Leftover {
+        what: "workflows",
+        remembered: TimeDelta::days(1),
+        // With what its steps wait for.
+        delete: "delete from jobs.workflows where id in (
+             select id from jobs.workflows as workflow
+             where inserted_at < $1
+                 and not exists (select from jobs.jobs where workflow_id = workflow.id)
+                 and not exists (select from jobs.finished where workflow_id = workflow.id)
+             limit $2
+         )",
+    },
+    Leftover {
+        what: "batches",
+        remembered: TimeDelta::days(1),
+        // With its callbacks.
+        delete: "delete from jobs.batches where id in (
+             select id from jobs.batches as batch
+             where exhausted_at < $1
+                 and not exists (select from jobs.jobs where batch_id = batch.id)
+                 and not exists (select from jobs.finished where batch_id = batch.id)
+             limit $2
+         )",
+    },
+    Leftover {
+        what: "chains",
+        remembered: TimeDelta::days(1),
+        // By the age of the last job, which its id tells: who adds to a chain at this moment gives
+        // it a young one that is not to be seen here yet.
+        delete: "delete from jobs.chains where (queue, org_id, chain_key) in (
+             select queue, org_id, chain_key from jobs.chains as chain
+             where tail < (lpad(to_hex((extract(epoch from $1::timestamptz) * 1000)::bigint), 12, '0')
+                     || repeat('0', 20))::uuid
+                 and not exists (select from jobs.jobs where id = chain.tail)
+                 and not exists (select from jobs.finished where id = chain.tail)
+             limit $2
+             for update skip locked
          )",
     },
 ];

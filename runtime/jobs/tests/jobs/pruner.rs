@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use jobs::{JobState, NewJob, Outcome, Performed, Queues, admin, drain, pruner};
+use jobs::{
+    Batch, Chain, JobState, NewJob, Outcome, Performed, Queues, Workflow, admin, drain, pruner,
+};
 use kernel::{JobId, Scope};
 use serde_json::json;
 use uuid::Uuid;
@@ -117,6 +119,52 @@ async fn a_backlog_of_many_batches_goes_in_one_round_and_is_counted() {
 }
 
 /// A job of this queue that ended like this, now.
+#[tokio::test]
+async fn a_job_that_holds_others_back_is_kept_and_what_tied_them_is_forgotten_with_the_last() {
+    let world = World::new().await;
+    let queues = world.node("one").await;
+    let chained =
+        || NewJob { chain: Some(Chain::by("account").hold_if_cancelled()), ..world.job(json!({})) };
+    let mut transaction = world.runtime().await;
+    let now = world.clock.now();
+    let chain = jobs::enqueue_all(&mut transaction, &[chained(), chained()], now).await;
+    let workflow = Workflow::new("hire").step("fetch", world.job(json!({})));
+    let flow = jobs::enqueue_workflow(&mut transaction, &workflow, now).await;
+    let batch = Batch::new("import", [world.job(json!({}))]);
+    let many = jobs::enqueue_batch(&mut transaction, &batch, now).await;
+    transaction.commit().await.expect("the database is there");
+    let (chain, _, _) = (chain.expect("a chain"), flow.expect("a flow"), many.expect("a batch"));
+    let holder = chain[0].job_id();
+    admin::cancel_job(&queues, holder).await.expect("it waits");
+    drain::drain(&queues, QUEUE, &completing()).await.expect("the others are performed");
+
+    world.clock.advance(Duration::from_hours(24 * 40));
+    pruner::prune(&queues).await.expect("the database is there");
+    let is_kept = admin::get_job(&queues, holder).await.is_ok();
+    let tied_then = ties(&world).await;
+    admin::retry_job(&queues, holder).await.expect("it was kept");
+    let went_on = drain::drain(&queues, QUEUE, &completing()).await;
+    world.clock.advance(Duration::from_hours(24 * 40));
+    pruner::prune(&queues).await.expect("the database is there");
+
+    assert!(is_kept);
+    assert_eq!(tied_then, [1, 0, 0], "the chain goes on, workflow and batch are over");
+    assert_eq!(went_on.ok(), Some(2));
+    assert_eq!(ties(&world).await, [0, 0, 0]);
+}
+
+/// How many chains, workflows and batches are remembered.
+async fn ties(world: &World) -> [i64; 3] {
+    let (chains, workflows, batches) = sqlx::query_as(
+        "select (select count(*) from jobs.chains), (select count(*) from jobs.workflows),
+             (select count(*) from jobs.batches)",
+    )
+    .fetch_one(&world.owner)
+    .await
+    .expect("the database is there");
+    [chains, workflows, batches]
+}
+
 async fn ended(world: &World, queues: &Queues, queue: &str, state: JobState) -> JobId {
     let scope = Scope::system(world.org_id, "test", Uuid::now_v7());
     let job = NewJob::new(queue, WORK, json!({}), scope);
