@@ -283,7 +283,7 @@ fn edit(csrf: &str, job: &Value) -> Markup {
                         value=(value) autocomplete="off";
                 }
                 p class="quiet" {
-                    "If the job is claimed or edited by somebody else meanwhile, nothing is changed."
+                    "If the job is claimed or edited by others meanwhile, nothing is changed."
                 }
                 button type="submit" class="btn btn-accent" { "Change the job" }
             }
