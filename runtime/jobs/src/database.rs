@@ -11,15 +11,40 @@ use tokio::runtime::Handle;
 /// A connection that cannot be had within this time counts as an outage.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
+/// Every tenant and queue.
+const AS_RUNTIME: &str = "begin; set local role finnest_runtime";
+
+/// The same, with plans that are made once and walk the indexes: a statement that touches some rows
+/// of a large table must not be planned anew each time, nor by statistics from when it was small.
+const BY_INDEX: &str = "begin; set local role finnest_runtime; \
+    set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off; \
+    set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_sort = off";
+
 /// Opens a transaction that may reach every queue of every tenant, in one round trip.
 ///
 /// # Cancel safety
 /// The transaction is rolled back when the future is dropped, wherever it is.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    open(pool, AS_RUNTIME).await
+}
+
+/// As [`begin`], for statements that are run for each job or batch of them, and nothing else.
+///
+/// # Cancel safety
+/// The same.
+pub(crate) async fn begin_by_index(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    open(pool, BY_INDEX).await
+}
+
+async fn open(
+    pool: &PgPool,
+    opening: &'static str,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let opening = async {
         let connection = pool.acquire().await?;
-        let begin = "begin; set local role finnest_runtime".into_sql_str();
-        Opening(Some(Box::pin(Transaction::begin(connection, Some(begin))))).await
+        Opening(Some(Box::pin(Transaction::begin(connection, Some(opening.into_sql_str()))))).await
     };
     match tokio::time::timeout(BEGIN_WITHIN, opening).await {
         Ok(transaction) => transaction,

@@ -201,6 +201,23 @@ pub async fn complete_with(
     Ok(done.rows_affected() == 1)
 }
 
+/// The guard, for a table of attempts: the job is found by its primary key, one after another.
+///
+/// It is written so that Postgres knows no other way to it. Told plainly, it compares each attempt
+/// with each job that executes as long as its statistics say that there are none, which is when a
+/// queue begins to be busy.
+macro_rules! is_owner {
+    ($ended:literal) => {
+        concat!(
+            "job.id = any (array[",
+            $ended,
+            ".id]) and job.attempt - ",
+            $ended,
+            ".attempt = 0 and coalesce(job.state, '') = 'executing'"
+        )
+    };
+}
+
 /// How one attempt ended, and when.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -239,14 +256,16 @@ pub(crate) async fn record(
                  discarded_at = case when ending.state = 'discarded' then ending.at end,
                  duration_us = greatest(0, extract(epoch from ending.at - attempted_at) * 1000000)::bigint
              from ending
-             where job.id = ending.id and job.attempt = ending.attempt
-                 and job.state = 'executing' and (job.is_followed or not ending.is_final)
+             where ",
+        is_owner!("ending"),
+        " and (job.is_followed or not ending.is_final)
              returning ending.number
          ),
          gone as (
              delete from jobs.jobs as job using ending
-             where job.id = ending.id and job.attempt = ending.attempt
-                 and job.state = 'executing' and ending.is_final and not job.is_followed
+             where ",
+        is_owner!("ending"),
+        " and ending.is_final and not job.is_followed
              returning ",
         all_columns!("job."),
         ", ending.number, ending.state as final_state, ending.error, ending.at
@@ -307,12 +326,12 @@ async fn keep_results(
     if answered.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    sqlx::query(concat!(
         "update jobs.jobs as job set result = answered.result
          from unnest($1::uuid[], $2::int[], $3::jsonb[]) as answered (id, attempt, result)
-         where job.id = answered.id and job.attempt = answered.attempt
-             and job.state = 'executing'",
-    )
+         where ",
+        is_owner!("answered"),
+    ))
     .bind(answered.iter().map(|(attempt, _)| attempt.job_id.uuid()).collect::<Vec<_>>())
     .bind(answered.iter().map(|(attempt, _)| stored(attempt.number)).collect::<Vec<_>>())
     .bind(answered.iter().map(|(_, result)| *result).collect::<Vec<_>>())

@@ -47,7 +47,7 @@ pub async fn claim(
          set state = 'executing', attempt = job.attempt + 1, node = $3, attempted_at = $4,
              duration_us = null
          from next
-         where job.id = next.id
+         where job.id = any (array[next.id])
          returning ",
         attempt_columns!(),
     ))

@@ -230,14 +230,19 @@ async fn insert(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let each = || entries.iter().map(|entry| entry.job);
-    // Tags as JSON, because Postgres has no array of arrays of different lengths.
+    // Tags as JSON, because Postgres has no array of arrays of different lengths. Most jobs have
+    // none, and no notes; and what is absent need not be read.
+    let tags = |job: &NewJob| (!job.tags.is_empty()).then(|| Value::from(job.tags.clone()));
+    let meta = |job: &NewJob| job.meta.as_object().is_none_or(|meta| !meta.is_empty());
     sqlx::query(
         "insert into jobs.jobs (id, org_id, queue, name, state, args, scope, priority, \
          max_attempts, timeout_ms, unique_key, inserted_at, scheduled_at, tags, meta, \
          partition_key, chain_key, batch_id, workflow_id, workflow_step, waits_for, is_followed)
          select id, org_id, queue, name, state, args, scope, priority, max_attempts, timeout_ms, \
              unique_key, $12, scheduled_at, \
-             array(select jsonb_array_elements_text(tags)), meta, \
+             case when tags is null then '{}' else \
+                 array(select jsonb_array_elements_text(tags)) end, \
+             coalesce(meta, '{}'), \
              jobs.partition_of(partition_by, partition_key, org_id, name, args), chain_key, \
              batch_id, workflow_id, workflow_step, waits_for, is_followed
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], \
@@ -262,8 +267,8 @@ async fn insert(
     .bind(entries.iter().map(|entry| entry.key).collect::<Vec<_>>())
     .bind(now)
     .bind(each().map(|job| job.scheduled_at.unwrap_or(now)).collect::<Vec<_>>())
-    .bind(each().map(|job| Value::from(job.tags.clone())).collect::<Vec<_>>())
-    .bind(each().map(|job| &job.meta).collect::<Vec<_>>())
+    .bind(each().map(tags).collect::<Vec<_>>())
+    .bind(each().map(|job| meta(job).then_some(&job.meta)).collect::<Vec<_>>())
     .bind(each().map(|job| job.partition_key.as_deref()).collect::<Vec<_>>())
     .bind(each().map(chain_key).collect::<Vec<_>>())
     .bind(each().map(|job| job.batch_id).collect::<Vec<_>>())

@@ -192,7 +192,12 @@ impl Producer {
     /// Claims jobs for the free places and starts their attempts.
     async fn fill(&self, context: &RunContext) -> Result<(), Fault> {
         let under_way = self.slots.begin_claim();
-        let mut transaction = database::begin(self.queues.pool()).await?;
+        let pool = self.queues.pool();
+        let mut transaction = if self.slots.control.is_limited() {
+            database::begin(pool).await?
+        } else {
+            database::begin_by_index(pool).await?
+        };
         // Places that became free while the transaction was opened are filled, too.
         let demand = self.slots.demand();
         let claimed = claim_by(&mut transaction, &self.queues, &self.slots, demand).await?;

@@ -75,7 +75,7 @@ impl Recorder {
     /// Records everything that has ended.
     async fn record_ended(&self) -> Result<(), sqlx::Error> {
         while self.slots.has_ended() {
-            let transaction = database::begin(self.queues.pool()).await?;
+            let transaction = database::begin_by_index(self.queues.pool()).await?;
             // What ended while the transaction was opened comes along.
             let batch = self.slots.ended(BATCH, self.queues.now());
             match write(transaction, &self.queues, &self.slots, &batch).await {
@@ -110,7 +110,7 @@ pub(crate) async fn record(
     slots: &Slots,
     ended: Arc<Ended>,
 ) -> Result<(), sqlx::Error> {
-    let transaction = database::begin(queues.pool()).await?;
+    let transaction = database::begin_by_index(queues.pool()).await?;
     let refusal = match write(transaction, queues, slots, std::slice::from_ref(&ended)).await {
         Err(error) if is_refused(&error) => error,
         done => return done,
@@ -120,7 +120,7 @@ pub(crate) async fn record(
         return Ok(());
     };
     let failed = Arc::new(Ended { attempt: ended.attempt.clone(), ending, at: ended.at });
-    let transaction = database::begin(queues.pool()).await?;
+    let transaction = database::begin_by_index(queues.pool()).await?;
     match write(transaction, queues, slots, &[failed]).await {
         Err(error) if is_refused(&error) => {
             let job_id = ended.attempt.job_id;

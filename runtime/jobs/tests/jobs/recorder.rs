@@ -116,3 +116,47 @@ async fn refuse_finished(world: &World, condition: &str, code: &str) {
 fn completing() -> jobs::Performers {
     performing(|_| async { DONE })
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claiming_and_recording_read_what_they_touch_however_much_executes_elsewhere() {
+    const JOBS: i64 = 300;
+    let world = World::new().await;
+    world.enqueue_many(3_300).await;
+    // What Postgres knows of the table is from when nothing executed.
+    let mut owner = world.owner.acquire().await.expect("the database is there");
+    for statement in [
+        "analyze jobs.jobs",
+        "update jobs.jobs set state = 'executing', node = 'elsewhere', attempt = 1
+         where (args ->> 'number')::int >= 300",
+        // What this connection has counted is told now.
+        "select pg_stat_force_next_flush()",
+    ] {
+        owner.execute(statement).await.expect("the owner may");
+    }
+    drop(owner);
+    let queues = world.node("one").await;
+    let before = rows_read(&world).await;
+
+    let root = start_with(&world, &queues, QueueOptions::new(50), completing()).await;
+    let is_done = async || queues.stats()[0].counts.completed == JOBS.unsigned_abs();
+    until("all jobs to be completed", is_done).await;
+    root.stop().await;
+    // What a connection has counted is told when it ends, at the latest.
+    world.pool.close().await;
+    let at_least = before + JOBS;
+    until("the counts", async || rows_read(&world).await >= at_least).await;
+
+    let read = rows_read(&world).await - before;
+    assert!(read < JOBS * 12, "{read} rows were read for {JOBS} jobs");
+}
+
+/// How many rows of the queue's table have been read so far, by whatever way.
+async fn rows_read(world: &World) -> i64 {
+    sqlx::query_scalar(
+        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+         from pg_stat_user_tables where relid = 'jobs.jobs'::regclass",
+    )
+    .fetch_one(&world.owner)
+    .await
+    .expect("the owner may look")
+}
