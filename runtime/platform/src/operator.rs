@@ -99,7 +99,7 @@ pub const OPERATOR: DomainName = DomainName::new("operator");
 /// The operator's domain, to be listed beside the business domains.
 #[must_use]
 pub fn domain() -> Domain {
-    schedules::declare(duties::declare(recording(Domain::new(OPERATOR))))
+    queue_limits::declare(schedules::declare(duties::declare(recording(Domain::new(OPERATOR)))))
         .action::<GetTree>()
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
@@ -113,11 +113,6 @@ pub fn domain() -> Domain {
         .action::<ListQueues>()
         .action::<PauseQueue>()
         .action::<ResumeQueue>()
-        .action::<ShowQueue>()
-        .action::<ScaleQueue>()
-        .action::<ResetQueue>()
-        .action::<PauseQueueOnNode>()
-        .action::<ResumeQueueOnNode>()
         .action::<ListJobs>()
         .action::<CountJobs>()
         .action::<GetJob>()

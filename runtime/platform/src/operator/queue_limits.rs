@@ -9,10 +9,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::queues::must_exist;
+use crate::domain::Domain;
 use crate::operation::{Access, Action, Spec};
 use crate::refusal::{Error, Reason, Refusal, Result};
 use crate::system::System;
 use crate::tree;
+
+/// Adds what controls queues to the operator's domain.
+pub(super) fn declare(operator: Domain) -> Domain {
+    operator
+        .action::<ShowQueue>()
+        .action::<ScaleQueue>()
+        .action::<ResetQueue>()
+        .action::<PauseQueueOnNode>()
+        .action::<ResumeQueueOnNode>()
+}
 
 /// Limits that cannot hold.
 #[derive(Debug, thiserror::Error)]
