@@ -394,13 +394,8 @@ async fn a_document_that_lost_its_job_is_driven_on_behind_its_last_check_point()
     let document = recruiter.run(licence(candidate_id, "")).await?;
     system.settle().await;
     let before = detail(&recruiter, &document).await?;
+    system.lose_jobs("name = 'run_stage'").await;
     let mut owner = system.owner().await;
-    sqlx::query(
-        "with queued as (delete from jobs.jobs where name = 'run_stage')
-         delete from jobs.finished where name = 'run_stage'",
-    )
-    .execute(&mut owner)
-    .await?;
     sqlx::query("update onboard.documents set driven_at = driven_at - interval '1 hour'")
         .execute(&mut owner)
         .await?;

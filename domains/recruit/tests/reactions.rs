@@ -46,13 +46,7 @@ async fn a_dry_run_lists_what_is_missing_and_writes_nothing() -> Result<()> {
     let (system, operator) = scored().await?;
     let all = replay(&operator, json!({})).await?;
     let gone = all.items[1].job_id.expect("each reaction has its job");
-    sqlx::query(
-        "with queued as (delete from jobs.jobs where id = $1)
-         delete from jobs.finished where id = $1",
-    )
-    .bind(gone.uuid())
-    .execute(&mut system.owner().await)
-    .await?;
+    system.lose_jobs(&format!("id = '{gone}'")).await;
 
     let replayed = replay(&operator, json!({})).await?;
 
@@ -71,9 +65,7 @@ async fn a_dry_run_lists_what_is_missing_and_writes_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_enqueued_once_and_what_exists_is_not() -> Result<()> {
     let (system, operator) = scored().await?;
-    let delete = "with queued as (delete from jobs.jobs where org_id = $1)
-         delete from jobs.finished where org_id = $1";
-    sqlx::query(delete).bind(GLOBEX.uuid()).execute(&mut system.owner().await).await?;
+    system.lose_jobs(&format!("org_id = '{GLOBEX}'")).await;
     let before = total(&system).await?;
 
     let first = replay(&operator, json!({ "dry_run": false })).await?;

@@ -166,7 +166,9 @@ async fn a_lost_job_fails_the_test_that_lost_it() {
     member.run(CountDown { from: 0, minutes: 5 }).await.expect("it is enqueued");
     let waiting = vanishing.assert_enqueued::<Report>(|_| true).await.row.job_id;
     let steal = format!("delete from jobs.jobs where id = '{waiting}'");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(steal)).execute(&mut vanishing.owner().await).await.unwrap();
+    let stolen =
+        sqlx::raw_sql(sqlx::AssertSqlSafe(steal)).execute(&mut vanishing.owner().await).await;
+    stolen.expect("the owner may delete");
 
     let held = start().await;
     let member = held.member(ACME, Role::Staff);
@@ -174,14 +176,14 @@ async fn a_lost_job_fails_the_test_that_lost_it() {
     let row = held.assert_enqueued::<Report>(|_| true).await.row;
     let node = held.system().queues().node_id().to_owned();
     let now = held.system().now();
-    sqlx::query(
+    let taken = sqlx::query(
         "update jobs.jobs set state = 'executing', attempt = 1, node = $1, attempted_at = $2",
     )
     .bind(node)
     .bind(now)
     .execute(&mut held.owner().await)
-    .await
-    .unwrap();
+    .await;
+    taken.expect("the owner may update");
     held.system().stop().await;
 
     let told = panicked(vanishing.stop()).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use platform::jobs::{JobRow, JobState, admin};
 use platform::{Job, JobId, Result, Scope};
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::system::TestSystem;
 
@@ -156,6 +156,23 @@ impl TestSystem {
     async fn enqueued_text(&self) -> String {
         let rows = self.unfinished_jobs().await;
         if rows.is_empty() { "nothing".to_owned() } else { rows.iter().map(told).collect() }
+    }
+
+    /// Loses jobs on purpose: those of which the SQL condition holds are gone without a trace, and
+    /// the account at the end does not miss them.
+    ///
+    /// # Panics
+    /// When the condition is none.
+    pub async fn lose_jobs(&self, condition: &str) {
+        let statement = format!(
+            "with queued as (delete from jobs.jobs where {condition} returning id),
+             done as (delete from jobs.finished where {condition} returning id)
+             delete from testkit.enqueued
+             where job_id in (select id from queued union all select id from done)"
+        );
+        // Safe: a test says what it loses.
+        let lost = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.owner().await).await;
+        lost.expect("the condition is one on jobs");
     }
 
     /// Every job that was ever enqueued and is lost, one sentence each: it is in no table though
