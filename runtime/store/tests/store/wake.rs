@@ -122,8 +122,8 @@ impl wake::Passenger for Rider {
 /// A rider, what to have it tell, and what it hears.
 fn rider() -> (Arc<Rider>, mpsc::UnboundedSender<String>, mpsc::UnboundedReceiver<String>) {
     let (tell, tells) = mpsc::unbounded_channel();
-    let (hears, heard) = mpsc::unbounded_channel();
-    (Arc::new(Rider { tells: tells.into(), hears }), tell, heard)
+    let (hears, told) = mpsc::unbounded_channel();
+    (Arc::new(Rider { tells: tells.into(), hears }), tell, told)
 }
 
 #[tokio::test]
