@@ -226,20 +226,9 @@ pub(crate) struct Ended {
     pub(crate) at: Timestamp,
 }
 
-/// Records how attempts ended, in one statement; which of them still owned their job, in order.
-///
-/// A finished job leaves the queue at once, unless its end matters to others: then it is marked,
-/// and swept.
-pub(crate) async fn record(
-    connection: &mut PgConnection,
-    ended: &[Arc<Ended>],
-) -> Result<Vec<bool>, sqlx::Error> {
-    keep_results(connection, ended).await?;
-    let each = || ended.iter();
-    let error =
-        |ended: &Arc<Ended>| ended.ending.job_error(ended.attempt.number, ended.at).map(Json);
-    let rows = sqlx::query(concat!(
-        "with ending as materialized (
+/// The statement of [`record`].
+const RECORD: &str = concat!(
+    "with ending as materialized (
              select *, state in ('completed', 'cancelled', 'discarded') as is_final
              from unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::int[], \
                  $6::jsonb[], $7::timestamptz[]) with ordinality
@@ -254,29 +243,30 @@ pub(crate) async fn record(
                  completed_at = case when ending.state = 'completed' then ending.at end,
                  cancelled_at = case when ending.state = 'cancelled' then ending.at end,
                  discarded_at = case when ending.state = 'discarded' then ending.at end,
-                 duration_us = greatest(0, extract(epoch from ending.at - attempted_at) * 1000000)::bigint
+                 duration_us =
+                     greatest(0, extract(epoch from ending.at - attempted_at) * 1000000)::bigint
              from ending
              where ",
-        is_owner!("ending"),
-        " and (job.is_followed or not ending.is_final)
+    is_owner!("ending"),
+    " and (job.is_followed or not ending.is_final)
              returning ending.number
          ),
          gone as (
              delete from jobs.jobs as job using ending
              where ",
-        is_owner!("ending"),
-        " and ending.is_final and not job.is_followed
+    is_owner!("ending"),
+    " and ending.is_final and not job.is_followed
              returning ",
-        all_columns!("job."),
-        ", ending.number, ending.state as final_state, ending.error, ending.at
+    all_columns!("job."),
+    ", ending.number, ending.state as final_state, ending.error, ending.at
          ),
          finished as (
              insert into jobs.finished (",
-        all_columns!(""),
-        ")
+    all_columns!(""),
+    ")
              select ",
-        all_columns!("gone."),
-        " from (
+    all_columns!("gone."),
+    " from (
                  select id, org_id, queue, name, final_state as state, args, scope, priority, \
                      attempt, excused, max_attempts, timeout_ms, unique_key, node,
                      case when error is null then errors else
@@ -294,16 +284,30 @@ pub(crate) async fn record(
              ) as gone
          )
          select number from kept union all select number from gone",
-    ))
-    .bind(each().map(|ended| ended.attempt.job_id.uuid()).collect::<Vec<_>>())
-    .bind(each().map(|ended| stored(ended.attempt.number)).collect::<Vec<_>>())
-    .bind(each().map(|ended| ended.ending.state().name()).collect::<Vec<_>>())
-    .bind(each().map(|ended| ended.ending.until()).collect::<Vec<_>>())
-    .bind(each().map(|ended| i32::from(ended.ending.is_excused())).collect::<Vec<_>>())
-    .bind(each().map(error).collect::<Vec<_>>())
-    .bind(each().map(|ended| ended.at).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+);
+
+/// Records how attempts ended, in one statement; which of them still owned their job, in order.
+///
+/// A finished job leaves the queue at once, unless its end matters to others: then it is marked,
+/// and swept.
+pub(crate) async fn record(
+    connection: &mut PgConnection,
+    ended: &[Arc<Ended>],
+) -> Result<Vec<bool>, sqlx::Error> {
+    keep_results(connection, ended).await?;
+    let each = || ended.iter();
+    let error =
+        |ended: &Arc<Ended>| ended.ending.job_error(ended.attempt.number, ended.at).map(Json);
+    let rows = sqlx::query(RECORD)
+        .bind(each().map(|ended| ended.attempt.job_id.uuid()).collect::<Vec<_>>())
+        .bind(each().map(|ended| stored(ended.attempt.number)).collect::<Vec<_>>())
+        .bind(each().map(|ended| ended.ending.state().name()).collect::<Vec<_>>())
+        .bind(each().map(|ended| ended.ending.until()).collect::<Vec<_>>())
+        .bind(each().map(|ended| i32::from(ended.ending.is_excused())).collect::<Vec<_>>())
+        .bind(each().map(error).collect::<Vec<_>>())
+        .bind(each().map(|ended| ended.at).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
     let mut owned = vec![false; ended.len()];
     for row in rows {
         let number: i64 = row.try_get("number")?;

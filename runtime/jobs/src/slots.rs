@@ -142,8 +142,8 @@ impl Slots {
         self.book().is_letting_go = is_letting_go;
     }
 
-    /// Up to `count` attempts whose end is to be recorded, oldest first; each until it is forgotten.
-    /// What was lost has ended at `now`.
+    /// Up to `count` attempts whose end is to be recorded, oldest first; each until it is
+    /// forgotten. What was lost has ended at `now`.
     pub(crate) fn ended(&self, count: usize, now: Timestamp) -> Vec<Arc<Ended>> {
         let mut book = self.book();
         let lost = std::mem::take(&mut book.lost);

@@ -231,7 +231,8 @@ async fn in_snapshot<T>(
 }
 
 /// Everything of one call in one transaction: effect, events, jobs and, if the call is a job, its
-/// completion, which is the last thing its work does. Whoever waits for the consequences is woken after the commit.
+/// completion, which is the last thing its work does. Whoever waits for the consequences is woken
+/// after the commit.
 async fn in_transaction<T>(
     system: &System,
     domain: DomainName,

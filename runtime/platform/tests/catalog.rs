@@ -91,7 +91,8 @@ fn what_recurs_by_no_schedule_or_twice_under_one_name_does_not_boot() {
     let told = violations(vec![left]);
 
     for sentence in [
-        "left.change recurs `@reboot`: `@reboot` is not a cron expression: `@reboot` is not supported",
+        "left.change recurs `@reboot`: `@reboot` is not a cron expression: `@reboot` is not \
+         supported",
         "left.change recurs `0 25 * * *`: `0 25 * * *` is not a cron expression: hour: `25` is out",
         "left.nightly recurs `@daily`: `Europe/Berln` is no time zone: use a name of the IANA",
         "left.change recurs `@daily`: priority: 12 is out of range; write 0 (first) to 9 (last)",

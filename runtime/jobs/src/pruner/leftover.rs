@@ -72,8 +72,10 @@ const LEFTOVERS: [Leftover; 5] = [
         // it a young one that is not to be seen here yet.
         delete: "delete from jobs.chains where (queue, org_id, chain_key) in (
              select queue, org_id, chain_key from jobs.chains as chain
-             where tail < (lpad(to_hex((extract(epoch from $1::timestamptz) * 1000)::bigint), 12, '0')
-                     || repeat('0', 20))::uuid
+             where tail < (
+                     lpad(to_hex((extract(epoch from $1::timestamptz) * 1000)::bigint), 12, '0')
+                     || repeat('0', 20)
+                 )::uuid
                  and not exists (select from jobs.jobs where id = chain.tail)
                  and not exists (select from jobs.finished where id = chain.tail)
              limit $2

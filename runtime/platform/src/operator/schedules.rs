@@ -112,8 +112,8 @@ pub struct Schedules {
 pub struct ScheduleView {
     /// Its name.
     pub name: String,
-    /// Where it comes from: `declared` by a domain, `changed` by an operator though declared, `made`
-    /// by an operator, or `abandoned`: remembered, and not declared by this version.
+    /// Where it comes from: `declared` by a domain, `changed` by an operator though declared,
+    /// `made` by an operator, or `abandoned`: remembered, and not declared by this version.
     pub source: String,
     /// When it recurs: a cron expression, or a period. Absent if it is deleted or cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,8 +259,8 @@ pub struct PutSchedule {
     /// Words to find its jobs by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// What becomes of ticks that no node could take in time: `skip`, `latest` (one job makes up for
-    /// all) or `all`; `latest` if absent.
+    /// What becomes of ticks that no node could take in time: `skip`, `latest` (one job makes up
+    /// for all) or `all`; `latest` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<String>,
     /// With `all`: at most so many, the latest; 100 if absent.
