@@ -37,7 +37,20 @@ const ALLOWED_IN_TESTS: &[(&str, &[&str])] =
 /// Crates of others that only some of ours may touch, so that what they do is done in one place.
 const GUARDED: &[(&str, &[&str])] = &[
     ("ractor", &["otp"]),
-    ("sqlx", &["kernel", "store", "jobs", "platform", "domains/*", "server", "testkit", "faults"]),
+    (
+        "sqlx",
+        &[
+            "kernel",
+            "store",
+            "jobs",
+            "platform",
+            "domains/*",
+            "server",
+            "testkit",
+            "faults",
+            "benches",
+        ],
+    ),
     ("async-nats", &["nats"]),
     ("axum", &["rest", "mcp", "socket", "live", "console", "server"]),
     ("tower", &["rest", "mcp", "socket", "live", "console", "server"]),

@@ -53,9 +53,10 @@ pub async fn drain(
     let mut drained = 0;
     while drained < DRAINED_MAX {
         stager::stage(queues).await?;
+        let alone = slots.by_hand.lock().await;
         let under_way = slots.begin_claim();
         let Some(attempt) = claim_one(queues, &slots).await? else {
-            drop(under_way);
+            drop((under_way, alone));
             // What ended may have been waited for.
             if sweeper::sweep(queues).await? == 0 {
                 return Ok(drained);
@@ -65,7 +66,7 @@ pub async fn drain(
         drained += 1;
         slots.counters.add(Count::Claimed, 1);
         let mut slot = slots.occupy(attempt);
-        drop(under_way);
+        drop((under_way, alone));
         // A panic is recorded like any other failure of the job, and is no fault of the drain.
         let (ending, _) = executor::execute(queues, performers, &mut slot).await;
         if let Some(ending) = ending {

@@ -44,6 +44,7 @@ pub async fn perform(
     job: &NewJob,
 ) -> Result<JobRow, InlineError> {
     let slots = queues.slots(&job.queue);
+    let alone = slots.by_hand.lock().await;
     let under_way = slots.begin_claim();
     let mut transaction = database::begin(queues.pool()).await?;
     if let Enqueued::Duplicate(holder) = enqueue(&mut transaction, job, queues.now()).await? {
@@ -53,7 +54,7 @@ pub async fn perform(
     transaction.commit().await?;
     slots.counters.add(Count::Claimed, 1);
     let mut slot = slots.occupy(attempt);
-    drop(under_way);
+    drop((under_way, alone));
     // A panic is recorded like any other failure of the job.
     let (ending, _) = executor::execute(queues, performers, &mut slot).await;
     if let Some(ending) = ending {

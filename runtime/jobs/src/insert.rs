@@ -249,10 +249,12 @@ async fn insert(
              $7::jsonb[], $8::smallint[], $9::int[], $10::bigint[], $11::text[], \
              $13::timestamptz[], $14::jsonb[], $15::jsonb[], $16::text[], $17::text[], \
              $18::uuid[], $19::uuid[], $20::text[], $21::int[], $22::boolean[])
+             with ordinality
              as job (id, org_id, queue, name, state, args, scope, priority, max_attempts, \
              timeout_ms, unique_key, scheduled_at, tags, meta, partition_key, chain_key, \
-             batch_id, workflow_id, workflow_step, waits_for, is_followed)
-         left join jobs.queues using (queue)",
+             batch_id, workflow_id, workflow_step, waits_for, is_followed, number)
+         left join jobs.queues using (queue)
+         order by number",
     )
     .bind(each().map(|job| job.job_id.uuid()).collect::<Vec<_>>())
     .bind(each().map(|job| job.scope.org_id.uuid()).collect::<Vec<_>>())

@@ -180,6 +180,7 @@ impl Producer {
     /// Returns jobs that this node claimed for this queue and has no attempt of: their claim was
     /// committed, but the producer was killed or disconnected before it heard of that.
     async fn adopt(&self) -> Result<(), sqlx::Error> {
+        let _alone = self.slots.by_hand.lock().await;
         let held = self.slots.held();
         let mut transaction = database::begin(self.queues.pool()).await?;
         let node = self.queues.node_id();

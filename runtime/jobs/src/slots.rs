@@ -38,6 +38,9 @@ pub(crate) struct Slots {
     pub(crate) counters: Counters,
     pub(crate) meters: QueueMeters,
     pub(crate) control: Control,
+    /// Held by whoever claims a job beside the producer until it is in the book, and by a producer
+    /// that takes back what is not: else it would take that for a claim of its predecessor.
+    pub(crate) by_hand: tokio::sync::Mutex<()>,
     limit: AtomicU32,
     book: Mutex<Book>,
 }
@@ -79,6 +82,7 @@ impl Slots {
             counters: Counters::default(),
             meters: QueueMeters::default(),
             control: Control::default(),
+            by_hand: tokio::sync::Mutex::default(),
             limit: AtomicU32::new(0),
             book: Mutex::default(),
         }

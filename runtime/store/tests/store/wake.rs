@@ -39,6 +39,19 @@ impl Ear {
         .await
     }
 
+    /// Waits for all of these words, whichever comes first: a leader may look by itself before it
+    /// is told.
+    async fn hear_all<const N: usize>(&mut self, words: [&str; N]) {
+        let mut missing = words.to_vec();
+        within(async {
+            while !missing.is_empty() {
+                let said = self.0.recv().await.expect("the connection lasts");
+                missing.retain(|word| *word != said.payload());
+            }
+        })
+        .await;
+    }
+
     /// What was said up to now.
     async fn heard(&mut self, log: &TestLog) -> Vec<String> {
         let mark = "the end of the test";
@@ -91,8 +104,7 @@ async fn what_one_node_commits_is_sealed_by_another_and_known_at_both() {
 
     record_at(&log, &other, OrgId::new(), 1).await;
 
-    ear.hear("committed").await;
-    ear.hear("sealed 1").await;
+    ear.hear_all(["committed", "sealed 1"]).await;
     within(other.wait_until(Position(1))).await;
     leader.stop().await;
     follower.stop().await;
