@@ -38,12 +38,11 @@ pub(crate) fn filter_box(filter: &str) -> Markup {
             }
         }
         @if !filter.is_empty() {
-            p class="quiet" {
-                "To all that fit: "
+            p class="quiet choices" {
+                "To all that fit:"
                 @for (change, words) in CHANGES {
                     a class="small-button"
                         href={ "/jobs?filter=" (in_query(filter)) "&change=" (change) } { (words) }
-                    " "
                 }
                 a href="/jobs" { "Show all" }
             }
@@ -133,9 +132,11 @@ pub(crate) fn details(csrf: &str, job: &Value) -> Markup {
             p { (state(job)) " · " a href={ "/jobs?filter=queue%3A" (text(&job["queue"])) } {
                 (text(&job["queue"])) } " · " span class="mono" { (job_id) } }
         }
-        p { @for (operation, words) in offered(text(&job["state"])) {
-            (button(csrf, operation, words, job_id)) " "
-        } }
+        div class="choices" {
+            @for (operation, words) in offered(text(&job["state"])) {
+                (button(csrf, operation, words, job_id))
+            }
+        }
         div class="card table-card" { table { tbody {
             @for (name, value) in facts(job) {
                 tr { th scope="row" { (name) } td class="payload" { (value) } }
@@ -172,7 +173,7 @@ fn button(csrf: &str, operation: &str, words: &str, job_id: &str) -> Markup {
         _ => format!("/jobs/{job_id}"),
     };
     html! {
-        form method="post" action="/jobs" class="inline" {
+        form method="post" action="/jobs" {
             (hidden(csrf, operation, &back))
             input type="hidden" name="job_id" value=(job_id);
             button type="submit" class="small-button" { (words) }
