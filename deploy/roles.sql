@@ -14,6 +14,16 @@ create schema if not exists platform;
 revoke create on schema public from public;
 
 do $$ begin
+    if to_regrole('accounts') is null then create role accounts nologin; end if;
+exception when duplicate_object or unique_violation then null; end $$;
+do $$ begin
+    if not pg_has_role('finnest_app', 'accounts', 'member') then grant accounts to finnest_app; end if;
+end $$;
+create schema if not exists accounts;
+grant usage on schema accounts to accounts;
+grant usage on schema platform to accounts;
+
+do $$ begin
     if to_regrole('recruit') is null then create role recruit nologin; end if;
 exception when duplicate_object or unique_violation then null; end $$;
 do $$ begin

@@ -5,6 +5,7 @@
 //! minutes. Nothing here names a person: names, numbers and addresses stay in the table of the
 //! domain that needs them, because what is recorded can never be removed.
 
+pub mod accounts;
 pub mod onboard;
 pub mod payroll;
 pub mod pulse;

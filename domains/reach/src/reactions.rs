@@ -19,6 +19,7 @@ pub(crate) fn queue_confirmation(opened: &Recorded<JobOrderOpened>) -> Option<Qu
         recipient: match &opened.scope.principal {
             Principal::User { user_id, .. } => format!("member:{user_id}"),
             Principal::System { name } => format!("duty:{name}"),
+            Principal::Anonymous => "nobody".to_owned(),
         },
         body: format!("Job order opened{client}: {title}, {people}."),
         about_id: Some(job_order_id.uuid()),

@@ -94,6 +94,20 @@ pub struct DatabaseOptions {
 /// How to run the platform.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
+    /// Which rules of security hold: irap wants a second factor of everybody and ends sessions
+    /// after 15 minutes
+    #[arg(
+        long,
+        value_enum,
+        env = "FINNEST_ENV",
+        hide_env_values = true,
+        default_value = "commercial"
+    )]
+    pub profile: ProfileKind,
+    /// File with the 32 random bytes that all nodes share, to sign and to encrypt what they hand out;
+    /// made if it does not exist, and beside the embedded database unless told
+    #[arg(long, value_name = "FILE", env = "FINNEST_SECRET_FILE", hide_env_values = true)]
+    pub secret_file: Option<PathBuf>,
     /// Address and port to listen on
     #[arg(
         long,
@@ -187,6 +201,15 @@ pub struct ServeOptions {
     /// Where the data are.
     #[command(flatten)]
     pub database: DatabaseOptions,
+}
+
+/// Which rules of security hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileKind {
+    /// Sessions of an hour, a second factor for whoever wants one
+    Commercial,
+    /// Sessions of 15 minutes, a second factor for everybody
+    Irap,
 }
 
 /// How events reach the nodes that share a database.

@@ -47,6 +47,7 @@ impl Names {
     fn of(&self, principal: &Principal) -> String {
         match principal {
             Principal::System { name } => name.clone(),
+            Principal::Anonymous => "nobody".to_owned(),
             Principal::User { user_id, role } => {
                 let names = self.0.lock().expect("no holder of this lock panics");
                 names.get(user_id).cloned().unwrap_or_else(|| role.name().to_owned())

@@ -1,7 +1,7 @@
 //! Routes: an operation as HTTP sees it. Plain data, folded from the catalog once.
 
 use axum::http::{Method, StatusCode};
-use platform::{Operation, OperationKind, Verb};
+use platform::{Access, Operation, OperationKind, Verb};
 use serde_json::Value;
 
 use crate::answer::status_of_success;
@@ -15,6 +15,7 @@ pub(crate) struct Route {
     pub(crate) domain: &'static str,
     pub(crate) name: &'static str,
     pub(crate) verb: Verb,
+    pub(crate) access: Access,
     /// The whole path with its parameters, for example `/api/v1/recruit/job_orders/{job_order_id}`.
     pub(crate) template: String,
     pub(crate) summary: String,
@@ -51,6 +52,7 @@ impl Route {
             domain: operation.domain.as_str(),
             name: spec.name(),
             verb: spec.verb(),
+            access: spec.access(),
             template: format!("{API}/v1/{}{}", operation.domain, spec.path()),
             summary: operation.summary.clone(),
             description: operation.description.clone(),
@@ -139,6 +141,7 @@ pub(crate) mod tests {
             domain: "recruit",
             name: "open_job_order",
             verb,
+            access: Access::Write,
             template: template.into(),
             summary: "Open a job order.".into(),
             description: "Open a job order.\n\nIt starts empty.".into(),

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router, middleware};
-use platform::{Answer, Error, System, Verb};
+use platform::{Access, Answer, Error, Scope, System, Verb};
 use serde_json::{Value, json};
 
 use crate::answer::success;
@@ -82,7 +82,13 @@ async fn serve(rest: Rest, route: Arc<Route>, request: Request) -> Response {
 async fn call(rest: &Rest, route: &Route, request: Request) -> Result<Answer, Problem> {
     let (mut parts, body) = request.into_parts();
     let _place = rest.places.enter()?;
-    let identity = identify(&rest.system, &parts.headers).await?;
+    let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
+    let scope = if route.access == Access::Anyone {
+        Scope::anonymous(ids.correlation_id)
+    } else {
+        identify(&rest.system, &parts.headers).await?.scope(ids.correlation_id)
+    };
+    let scope = scope.traced(ids.traceparent);
     let path = path_fields(route, &mut parts).await?;
     let query = query_fields(&parts)?;
     let key = if route.takes_key() { idempotency_key(&parts.headers)? } else { None };
@@ -90,8 +96,6 @@ async fn call(rest: &Rest, route: &Route, request: Request) -> Result<Answer, Pr
         if route.takes_body() { Some(limits::read(&parts.headers, body).await?) } else { None };
     let pieces = Pieces { path: &path, query: &query, body: body.as_deref() };
     let input = merge(&pieces, &route.input_schema)?;
-    let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
-    let scope = identity.scope(ids.correlation_id).traced(ids.traceparent);
     let calling = async {
         if let Some(key) = &key {
             return rest.system.call_once(&scope, route.domain, route.name, input, key).await;

@@ -6,6 +6,7 @@ pub mod cell;
 pub mod demo;
 pub mod listener;
 pub mod s3;
+pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod transfer;
@@ -18,6 +19,7 @@ use platform::{Catalog, Violations};
 /// [`Violations`] when their declarations contradict each other.
 pub fn catalog() -> Result<Catalog, Violations> {
     Catalog::new(vec![
+        accounts::domain(),
         recruit::domain(),
         onboard::domain(),
         pulse::domain(),

@@ -9,13 +9,15 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use platform::otp::{ChildSpec, Clock, ExitReason};
-use platform::{Catalog, Config, MakeRelay, Position, Relay, Relayed, System, TuningChange};
+use platform::{
+    Catalog, Config, MakeRelay, Position, Relay, Relayed, Security, System, TuningChange,
+};
 use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::settings::Settings;
-use crate::{audit, cell, demo, listener};
+use crate::{audit, cell, demo, listener, secret};
 
 /// Runs the platform until it is told to stop or gives up.
 ///
@@ -31,6 +33,10 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let demo = settings.demo;
     let database = settings.source.database().await?;
     let config = Config {
+        security: Security {
+            profile: settings.profile,
+            secret: secret::load(settings.secret_file.as_deref(), &database)?,
+        },
         signing: audit::signing(&settings.checkpoints, &database)?,
         database,
         tuning,
@@ -130,19 +136,13 @@ pub fn edge(system: &System, bound: &TcpListener) -> Vec<ChildSpec> {
     let sockets = Sockets::new();
     let router: Router = rest::router(system.clone())
         .merge(socket::router(system.clone(), &sockets))
-        .merge(console::router(system.clone(), secret()))
+        .merge(mcp::router(system.clone()))
+        .merge(console::router(system.clone(), system.secret().derive("console sessions")))
         .fallback(rest::nowhere);
     let tuned = system.clone();
     let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
     vec![listener::connections(), sockets.child(), listener::acceptor(bound, router, patience)]
-}
-
-/// Signs the console's sessions for as long as this process lives; afterwards pages simply reload.
-fn secret() -> [u8; 32] {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).expect("the operating system has random bytes");
-    secret
 }
 
 fn announce(settings: &Settings, began: Instant) {

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use cli::{BusKind, CheckpointOptions, DatabaseOptions, Secret, ServeOptions};
+use cli::{BusKind, CheckpointOptions, DatabaseOptions, ProfileKind, Secret, ServeOptions};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
 use platform::store::archive::Shelf;
-use platform::{Catalog, Database, Wakes};
+use platform::{Catalog, Database, Profile, Wakes};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
@@ -40,6 +40,10 @@ pub struct Settings {
     pub log: String,
     /// How the chains of the log are signed.
     pub checkpoints: CheckpointOptions,
+    /// Which rules of security hold.
+    pub profile: Profile,
+    /// Where the secret is that all nodes share.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -78,6 +82,11 @@ impl From<ServeOptions> for Settings {
             nats: (options.bus == BusKind::Nats).then_some(options.nats_url),
             log: options.log,
             checkpoints: options.checkpoints,
+            profile: match options.profile {
+                ProfileKind::Commercial => Profile::Commercial,
+                ProfileKind::Irap => Profile::Irap,
+            },
+            secret_file: options.secret_file,
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** nothing here does IO or reads a clock, apart from the time inside a fresh UUIDv7.
 
+mod authority;
 mod canonical;
 mod event;
 mod id;
@@ -17,6 +18,7 @@ mod seal;
 mod topic;
 mod trace;
 
+pub use authority::{Authority, SecondFactor};
 pub use canonical::{CanonicalError, canonical_bytes};
 pub use event::{DomainName, Event, EventType, Recorded, UnknownVersion, is_snake_case};
 pub use id::{EventId, EventMarker, Id, JobId, JobMarker, OrgId, OrgMarker, UserId, UserMarker};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{EventId, OrgId, TraceParent, UserId};
+use crate::{Authority, EventId, OrgId, TraceParent, UserId};
 
 /// Who acts, for which organisation, in which chain of causes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +26,12 @@ pub struct Scope {
     /// The caller's trace this belongs to, if the caller named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<TraceParent>,
+    /// What the credential of the request adds to the role, or takes away.
+    #[serde(default, skip_serializing_if = "Authority::is_default")]
+    pub authority: Authority,
 }
 
-/// Who acts: a person, or the platform itself.
+/// Who acts: a person, the platform itself, or somebody who has not said yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Principal {
@@ -44,6 +47,8 @@ pub enum Principal {
         /// Which part of the platform, for example `pulse`.
         name: String,
     },
+    /// Nobody yet: somebody who is about to say who they are.
+    Anonymous,
 }
 
 /// What a user may do. The first seven are roles of an organisation, `Operator` runs the platform.
@@ -116,6 +121,12 @@ impl Scope {
         Self::first(org_id, Principal::System { name: name.into() }, correlation_id)
     }
 
+    /// The scope of whoever shows no credential. It belongs to no organisation.
+    #[must_use]
+    pub fn anonymous(correlation_id: Uuid) -> Self {
+        Self::first(OrgId::from_uuid(Uuid::nil()), Principal::Anonymous, correlation_id)
+    }
+
     fn first(org_id: OrgId, principal: Principal, correlation_id: Uuid) -> Self {
         Self {
             org_id,
@@ -124,6 +135,7 @@ impl Scope {
             causation_id: None,
             hops: Hops::default(),
             traceparent: None,
+            authority: Authority::default(),
         }
     }
 
@@ -146,15 +158,31 @@ impl Scope {
             causation_id: Some(cause),
             hops: self.hops.next(cause)?,
             traceparent: self.traceparent,
+            authority: Authority::default(),
         })
     }
 
-    /// The role of the user who acts; `None` for the platform itself.
+    /// The same with what the credential shown allows.
+    #[must_use]
+    pub fn authorised(self, authority: Authority) -> Self {
+        Self { authority, ..self }
+    }
+
+    /// The user who acts, if a user does.
+    #[must_use]
+    pub fn user_id(&self) -> Option<UserId> {
+        match &self.principal {
+            Principal::User { user_id, .. } => Some(*user_id),
+            Principal::System { .. } | Principal::Anonymous => None,
+        }
+    }
+
+    /// The role of the user who acts; `None` for the platform itself and for nobody.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
         match &self.principal {
             Principal::User { role, .. } => Some(*role),
-            Principal::System { .. } => None,
+            Principal::System { .. } | Principal::Anonymous => None,
         }
     }
 }

@@ -43,7 +43,7 @@ use crate::catalog::Catalog;
 use crate::dispatch::{Answer, RETRY_AFTER};
 use crate::domain::Domain;
 use crate::refusal::{Error, Result};
-use crate::system::System;
+use crate::system::{Here, System};
 use answer::Answered;
 pub use server::{CellConfig, serve};
 use wire::{Call, Hello, ToCell};
@@ -210,8 +210,7 @@ pub(crate) fn cells(
     catalog: &Catalog,
     tuning: &Tuning,
     app: &PgConnectOptions,
-    node: &str,
-    connections_max: u32,
+    here: &Here,
     make: Option<&MakeCell>,
 ) -> Result<Vec<Arc<Cell>>, StartError> {
     let names = catalog.domains().iter().map(Domain::name);
@@ -222,8 +221,10 @@ pub(crate) fn cells(
         })?;
         let hello = Hello {
             database_url: app.to_url_lossy().to_string(),
-            node: node.to_owned(),
-            connections_max: (connections_max / 2).max(CONNECTIONS_MIN),
+            node: here.node.clone(),
+            connections_max: (here.connections_max / 2).max(CONNECTIONS_MIN),
+            profile: here.security.profile,
+            secret: *here.security.secret.expose(),
         };
         Ok(Cell::new(name, hello, make(name)))
     })

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use crate::cell::MakeCell;
 use crate::postgres::Embedded;
+use crate::profile::Profile;
+use crate::secret::MasterSecret;
 use crate::system::System;
 
 /// Where the data are.
@@ -86,4 +88,15 @@ pub struct Config {
     pub cells: Option<MakeCell>,
     /// How checkpoints of the log are signed and where they go; without it none are made.
     pub signing: Option<store::checkpoint::keeper::Options>,
+    /// Which rules of security hold, and the secret that all nodes share.
+    pub security: Security,
+}
+
+/// Which rules of security hold, and the secret that all nodes share.
+#[derive(Debug, Clone)]
+pub struct Security {
+    /// The rules.
+    pub profile: Profile,
+    /// The secret.
+    pub secret: MasterSecret,
 }

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use jobs::panics::stack_of;
-use kernel::{DomainName, JobId, Role, Scope};
+use kernel::{DomainName, JobId, Scope};
 use serde_json::Value;
 use sqlx::{Postgres, Transaction};
 use tracing::{Instrument as _, Span};
 
+use crate::access;
 use crate::form;
 use crate::idempotency::{self, Remembered};
 use crate::operation::{Access, Command, Operation, Query, Runner};
@@ -96,7 +97,7 @@ async fn answer(
     input: Value,
     key: Option<&str>,
 ) -> Result<Answer> {
-    authorise(scope, operation)?;
+    access::authorise(scope, operation, system.now())?;
     system.must_be_up(operation.domain)?;
     let _place = system.tuned().enter(operation.domain)?;
     operation.check(&input)?;
@@ -145,6 +146,10 @@ async fn perform(
             in_snapshot(system, operation.domain, scope, async |db| run(input, db).await)
                 .await
                 .map(fresh)
+        }
+        // What a person shows to sign in belongs into no log, and there is no organisation yet.
+        (Runner::Action(run), None) if operation.spec.access() == Access::Anyone => {
+            guarded(run(input, system)).await.map(fresh)
         }
         (Runner::Action(run), None) if operation.spec.is_read() => {
             guarded(run(input, system)).await.map(fresh)
@@ -301,33 +306,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("with something that is no text")
-}
-
-/// Who may do what. Duties of the platform act for their domain and may do all but operate.
-fn authorise(scope: &Scope, operation: &Operation) -> Result<()> {
-    let access = operation.spec.access();
-    let allowed = match scope.role() {
-        None => access != Access::Operate,
-        Some(role) => allows(role, access),
-    };
-    if allowed {
-        return Ok(());
-    }
-    let role = scope.role().map_or("the platform itself", Role::name);
-    Err(Error::refused(
-        Reason::forbidden("access_denied"),
-        format!("the role {role} may not {}", operation.spec.name()),
-    ))
-}
-
-/// The one table from roles to access.
-#[must_use]
-pub const fn allows(role: Role, access: Access) -> bool {
-    match access {
-        Access::Operate => matches!(role, Role::Operator),
-        Access::Read => !matches!(role, Role::Worker | Role::ClientContact),
-        Access::Write => matches!(role, Role::Director | Role::Admin | Role::Staff | Role::Payroll),
-    }
 }
 
 fn unknown(domain: &str, name: &str) -> Error {

@@ -1,20 +1,27 @@
-//! Identity: from a bearer token to the person, the role and the organisation behind it.
+//! Identity: from a credential to the person, the role and the organisation behind it.
 //!
-//! Only the SHA-256 digest of a token is stored. Answers are kept for some seconds, so that a busy
-//! client does not cost a query a request; a revoked token works that much longer.
+//! Only the SHA-256 digest of a credential is stored. Answers are kept for some seconds, so that a
+//! busy client does not cost a query a request; a credential revoked on another node works that
+//! much longer, unless that node is told to [forget](crate::System::forget_credentials).
+
+mod enrol;
+mod find;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kernel::{Digest, OrgId, Role, Scope, Timestamp, UserId};
+use kernel::{Authority, Digest, OrgId, Role, Scope, SecondFactor, Timestamp, UserId};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::refusal::{Error, Result};
+use crate::profile::Profile;
+use crate::refusal::Result;
+pub use enrol::Enrolment;
+pub(crate) use enrol::enrol;
 
-/// Who a token belongs to.
+/// Who a credential belongs to, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
@@ -29,14 +36,125 @@ pub struct Identity {
     pub org_id: OrgId,
     /// The organisation's name.
     pub org_name: String,
+    /// The credential shown.
+    pub credential: Credential,
+}
+
+/// A credential, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// By which it is listed and revoked.
+    pub id: Uuid,
+    /// What it is for.
+    pub kind: CredentialKind,
+    /// The session that it was made from, if it was.
+    pub parent_id: Option<Uuid>,
+    /// The scopes it carries; none means all that the role allows. Those that begin with `mcp:`
+    /// count at the MCP servers only, and there without that beginning.
+    pub scopes: Option<Vec<String>>,
+    /// Whether and when a second factor was shown.
+    pub second_factor: SecondFactor,
+    /// Until when it is good if nobody uses or revokes it; for ever if that is not said.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// What a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[derive(schemars::JsonSchema)]
+pub enum CredentialKind {
+    /// A program's, made by a person.
+    Api,
+    /// A short one of a service, made from another credential.
+    Service,
+    /// A person's browser.
+    Session,
+    /// A short one of an app, renewed by its refresh token.
+    Access,
+    /// Opens one socket, once.
+    Ticket,
+}
+
+impl CredentialKind {
+    /// The name used in storage and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Service => "service",
+            Self::Session => "session",
+            Self::Access => "access",
+            Self::Ticket => "ticket",
+        }
+    }
+
+    /// The kind of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Api, Self::Service, Self::Session, Self::Access, Self::Ticket]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
+    /// Whether a person sits behind it, who can be asked for a second factor.
+    #[must_use]
+    pub const fn is_interactive(self) -> bool {
+        matches!(self, Self::Session | Self::Access | Self::Ticket)
+    }
+}
+
+/// Where a request came in, as far as scopes tell places apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// Anywhere but at the MCP servers.
+    Api,
+    /// At an MCP server, where scopes that begin with `mcp:` count too.
+    Mcp,
 }
 
 impl Identity {
-    /// The scope of a request by this user.
+    /// The scope of a request by this user, anywhere but at the MCP servers.
     #[must_use]
     pub fn scope(&self, correlation_id: Uuid) -> Scope {
-        Scope::user(self.org_id, self.user_id, self.role, correlation_id)
+        self.scope_at(Surface::Api, correlation_id)
     }
+
+    /// The scope of a request by this user at a surface.
+    #[must_use]
+    pub fn scope_at(&self, surface: Surface, correlation_id: Uuid) -> Scope {
+        let counts = |scope: &String| match (scope.strip_prefix("mcp:"), surface) {
+            (None, _) => Some(scope.clone()),
+            (Some(rest), Surface::Mcp) => Some(rest.to_owned()),
+            (Some(_), Surface::Api) => None,
+        };
+        let scopes = self.credential.scopes.as_ref();
+        let authority = Authority {
+            credential_id: Some(self.credential.id),
+            scopes: scopes.map(|scopes| scopes.iter().filter_map(counts).collect()),
+            second_factor: self.credential.second_factor,
+        };
+        Scope::user(self.org_id, self.user_id, self.role, correlation_id).authorised(authority)
+    }
+
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.credential.valid_until.is_none_or(|until| now < until)
+    }
+}
+
+/// A credential nobody has yet: `fin_<kind>_` and 256 random bits. Only its digest is ever stored.
+///
+/// # Panics
+/// When the operating system has no random bytes, in which case nothing is safe.
+#[must_use]
+pub fn new_secret(kind: &str) -> String {
+    use std::fmt::Write as _;
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    let mut text = format!("fin_{kind}_");
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a string succeeds");
+    }
+    text
 }
 
 /// How long an answer is remembered.
@@ -44,25 +162,47 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// How many answers are remembered; beyond that all are forgotten, which costs a query each.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Known tokens.
+/// Known credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     remembered: Mutex<HashMap<Digest, (Instant, Option<Identity>)>>,
 }
 
 impl Identities {
-    pub(crate) async fn of(&self, pool: &PgPool, token: &str) -> Result<Option<Identity>> {
+    /// Who shows `token`; nobody if it is a ticket, which opens sockets only.
+    pub(crate) async fn of(
+        &self,
+        pool: &PgPool,
+        token: &str,
+        now: Timestamp,
+        profile: Profile,
+    ) -> Result<Option<Identity>> {
         let digest = Digest::of(token.as_bytes());
         if let Some(identity) = self.remembered(&digest) {
-            return Ok(identity);
+            return Ok(identity.filter(|identity| identity.is_good(now)));
         }
-        let identity = find(pool, &digest).await?;
+        let identity = find::find(pool, &digest, now, profile).await?;
         let mut remembered = self.remembered.lock().expect("no holder of this lock panics");
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
         remembered.insert(digest, (Instant::now(), identity.clone()));
         Ok(identity)
+    }
+
+    /// Who shows a ticket, which is used up by that.
+    pub(crate) async fn redeem(
+        pool: &PgPool,
+        ticket: &str,
+        now: Timestamp,
+        profile: Profile,
+    ) -> Result<Option<Identity>> {
+        find::redeem(pool, &Digest::of(ticket.as_bytes()), now, profile).await
+    }
+
+    /// Asks the database again from now on.
+    pub(crate) fn forget(&self) {
+        self.remembered.lock().expect("no holder of this lock panics").clear();
     }
 
     /// What is remembered of a token; the inner absence is the memory that nobody has it.
@@ -72,91 +212,4 @@ impl Identities {
         let (at, identity) = remembered.get(digest)?;
         (at.elapsed() < REMEMBERED_FOR).then(|| identity.clone())
     }
-}
-
-async fn find(pool: &PgPool, digest: &Digest) -> Result<Option<Identity>> {
-    let mut transaction = store::begin(pool).await?;
-    let row: Option<(UserId, String, String, String, OrgId, String)> = sqlx::query_as(
-        "select users.id, users.name, users.email, users.role, users.org_id, organisations.name
-         from platform.tokens
-         join platform.users on users.id = tokens.user_id
-         join platform.organisations on organisations.id = users.org_id
-         where tokens.token_hash = $1
-           and tokens.revoked_at is null
-           and (tokens.expires_at is null or tokens.expires_at > clock_timestamp())
-           and users.deleted_at is null
-           and organisations.deleted_at is null",
-    )
-    .bind(digest.as_bytes().as_slice())
-    .fetch_optional(&mut *transaction)
-    .await?;
-    transaction.rollback().await?;
-    row.map(|(user_id, name, email, role, org_id, org_name)| {
-        let role = Role::from_name(&role).ok_or_else(|| {
-            Error::failure(format!("the user {user_id} has the unknown role {role}"))
-        })?;
-        Ok(Identity { user_id, name, email, role, org_id, org_name })
-    })
-    .transpose()
-}
-
-/// A user with a token, as it is enrolled.
-#[derive(Debug, Clone)]
-pub struct Enrolment {
-    /// The organisation; made if it does not exist.
-    pub org_id: OrgId,
-    /// Its name.
-    pub org_name: String,
-    /// Its short name, for addresses.
-    pub org_slug: String,
-    /// The user; made if it does not exist.
-    pub user_id: UserId,
-    /// The user's name.
-    pub name: String,
-    /// The user's address, in lower case.
-    pub email: String,
-    /// What the user may do.
-    pub role: Role,
-    /// The bearer token; only its digest is stored.
-    pub token: String,
-}
-
-/// Makes organisation, user and token, as far as they do not exist yet.
-pub(crate) async fn enrol(pool: &PgPool, enrolment: &Enrolment, now: Timestamp) -> Result<()> {
-    let mut transaction = store::begin(pool).await?;
-    sqlx::query(
-        "insert into platform.organisations (id, name, slug, created_at) values ($1, $2, $3, $4)
-         on conflict (id) do nothing",
-    )
-    .bind(enrolment.org_id)
-    .bind(&enrolment.org_name)
-    .bind(&enrolment.org_slug)
-    .bind(now)
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query(
-        "insert into platform.users (id, org_id, name, email, role, created_at)
-         values ($1, $2, $3, $4, $5, $6)
-         on conflict (id) do nothing",
-    )
-    .bind(enrolment.user_id)
-    .bind(enrolment.org_id)
-    .bind(&enrolment.name)
-    .bind(&enrolment.email)
-    .bind(enrolment.role.name())
-    .bind(now)
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query(
-        "insert into platform.tokens (token_hash, user_id, label, created_at)
-         values ($1, $2, 'enrolment', $3)
-         on conflict (token_hash) do nothing",
-    )
-    .bind(Digest::of(enrolment.token.as_bytes()).as_bytes().as_slice())
-    .bind(enrolment.user_id)
-    .bind(now)
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(())
 }

@@ -6,6 +6,7 @@
 //! **Invariant:** nothing here knows a domain or a surface by name, apart from the platform's own
 //! domain, [`operator`].
 
+mod access;
 mod catalog;
 pub mod cell;
 mod config;
@@ -26,6 +27,7 @@ mod organisation;
 mod page;
 mod places;
 pub mod postgres;
+mod profile;
 mod projection;
 mod reaction;
 mod recurring;
@@ -33,6 +35,7 @@ mod refusal;
 mod reload;
 mod roles;
 mod schema;
+mod secret;
 mod subtree;
 mod system;
 mod telemetry;
@@ -47,30 +50,34 @@ pub use kernel;
 pub use otp;
 pub use store;
 
+pub use access::{SECOND_FACTOR_COUNTS_FOR, allows};
 pub use catalog::{Catalog, Violations};
-pub use config::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, Wakes};
-pub use dispatch::{Answer, allows};
+pub use config::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, Security, Wakes};
+pub use dispatch::Answer;
 pub use domain::{Domain, EventDeclaration, Unpublished};
 pub use feed::live_event;
-pub use identity::{Enrolment, Identity};
+pub use identity::{Credential, CredentialKind, Enrolment, Identity, Surface, new_secret};
 pub use job::{Attempt, Enqueued, Job, NewJob, Outcome, UnfitArguments};
 pub use jobs::Missed;
 pub use jobs::{After, Batch, BatchEvent, Chain, Downstream, Replace, Unique, Workflow};
 pub use kernel::{
-    Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position, Principal,
-    Recorded, Role, Scope, Timestamp, Topic, TraceParent, UnknownVersion, UserId, canonical_bytes,
+    Authority, Digest, DomainName, Event, EventId, EventType, Id, JobId, OrgId, Period, Position,
+    Principal, Recorded, Role, Scope, SecondFactor, Timestamp, Topic, TraceParent, UnknownVersion,
+    UserId, canonical_bytes,
 };
 pub use listing::{BadCursor, Cursor, Limit, Listing};
 pub use migrate::{MigrateError, checksum as migrations_checksum, migrate};
 pub use operation::{
-    Access, Action, Command, Input, Operation, OperationKind, Output, Query, Spec, Verb,
+    Access, Action, Category, Command, Input, Operation, OperationKind, Output, Query, Spec, Verb,
 };
 pub use page::{Page, Panel};
+pub use profile::Profile;
 pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Rows, projection};
 pub use recurring::Every;
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};
 pub use roles::roles_sql;
+pub use secret::MasterSecret;
 pub use store::Appended;
 pub use system::{System, known};
 pub use telemetry::Telemetry;

@@ -81,12 +81,58 @@ pub enum Verb {
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
+    /// Anybody, also without a credential: to sign in, for example.
+    Anyone,
+    /// Whoever is signed in, with any role: what concerns only themselves.
+    Member,
     /// Those who may read their organisation's data.
     Read,
     /// Those who may change their organisation's data.
     Write,
+    /// Those who decide who else may do something in their organisation.
+    Administer,
     /// Those who run the platform.
     Operate,
+}
+
+impl Access {
+    /// The right that a scope of a credential must grant for it: `read`, `write` or `operate`;
+    /// none for what needs no credential.
+    #[must_use]
+    pub const fn right(self) -> Option<&'static str> {
+        match self {
+            Self::Anyone => None,
+            Self::Read => Some("read"),
+            Self::Member | Self::Write | Self::Administer => Some("write"),
+            Self::Operate => Some("operate"),
+        }
+    }
+}
+
+/// How careful an agent must be with an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Category {
+    /// Only reads.
+    Read,
+    /// Suggests something that a person then decides.
+    Propose,
+    /// Changes something.
+    Execute,
+    /// Destroys something or reaches beyond an organisation.
+    Restricted,
+}
+
+impl Category {
+    /// The name used on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Propose => "propose",
+            Self::Execute => "execute",
+            Self::Restricted => "restricted",
+        }
+    }
 }
 
 /// Name, path and access of an operation. All `const`, so that a mistake stops the build.
@@ -97,6 +143,8 @@ pub struct Spec {
     path: &'static str,
     access: Access,
     is_answer_kept: bool,
+    is_proposal: bool,
+    is_destructive: bool,
 }
 
 impl Spec {
@@ -109,7 +157,15 @@ impl Spec {
             matches!(verb, Verb::Internal) || is_path(path),
             "an operation path begins with `/` and has no blank, as in `/job_orders`"
         );
-        Self { name, verb, path, access, is_answer_kept: false }
+        Self {
+            name,
+            verb,
+            path,
+            access,
+            is_answer_kept: false,
+            is_proposal: false,
+            is_destructive: false,
+        }
     }
     /// Reads a resource: `GET`, 200.
     #[must_use]
@@ -146,6 +202,35 @@ impl Spec {
     pub const fn needs(mut self, access: Access) -> Self {
         self.access = access;
         self
+    }
+    /// Only suggests something, which a person then decides.
+    #[must_use]
+    pub const fn proposes(mut self) -> Self {
+        self.is_proposal = true;
+        self
+    }
+    /// Destroys what cannot be had back, or stops what others rely on: whoever has a second factor
+    /// must have shown it of late.
+    #[must_use]
+    pub const fn destroys(mut self) -> Self {
+        self.is_destructive = true;
+        self
+    }
+    /// Whether a second factor must have been shown of late by whoever has one.
+    #[must_use]
+    pub const fn is_destructive(&self) -> bool {
+        self.is_destructive
+    }
+    /// How careful an agent must be with it.
+    #[must_use]
+    pub const fn category(&self) -> Category {
+        match (self.verb, self.access) {
+            (Verb::Read, _) => Category::Read,
+            _ if self.is_proposal => Category::Propose,
+            (Verb::Remove, _) | (_, Access::Operate | Access::Administer) => Category::Restricted,
+            _ if self.is_destructive => Category::Restricted,
+            _ => Category::Execute,
+        }
     }
     /// Records the answer of an action along with how it ended.
     #[must_use]

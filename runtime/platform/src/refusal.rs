@@ -25,6 +25,10 @@ pub enum Kind {
     NotFound,
     /// The state of things does not allow it now.
     Conflict,
+    /// The thing has changed since the caller read it; reading it again helps.
+    Stale,
+    /// The caller asks more often than it may; asking again later helps.
+    Limited,
     /// The part of the platform asked for is down or full; asking again later helps.
     Unavailable,
     /// A fault of ours.
@@ -41,6 +45,8 @@ impl Kind {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Stale => "stale",
+            Self::Limited => "limited",
             Self::Unavailable => "unavailable",
             Self::Failure => "failure",
         }
@@ -73,6 +79,11 @@ impl Reason {
     #[must_use]
     pub const fn conflict(code: &'static str) -> Self {
         Self::new(Kind::Conflict, code)
+    }
+    /// The thing has changed since the caller read it.
+    #[must_use]
+    pub const fn stale(code: &'static str) -> Self {
+        Self::new(Kind::Stale, code)
     }
     /// The caller may not do this.
     #[must_use]
@@ -134,6 +145,13 @@ pub enum Error {
         /// The offending fields, if fields are to blame.
         fields: Vec<FieldError>,
     },
+    /// The caller asks more often than it may.
+    Limited {
+        /// Which limit, as a sentence.
+        message: String,
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// A part of the platform is down, full or starting; asking again later helps.
     Unavailable {
         /// What is missing, as a sentence.
@@ -177,11 +195,17 @@ impl Error {
         Self::Unavailable { message: message.into(), retry_after }
     }
 
+    /// A limit that gives way with time.
+    pub fn limited(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self::Limited { message: message.into(), retry_after }
+    }
+
     /// What kind of answer this is.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Refused { reason, .. } => reason.kind,
+            Self::Limited { .. } => Kind::Limited,
             Self::Unavailable { .. } => Kind::Unavailable,
             Self::Failure(_) => Kind::Failure,
         }
@@ -192,6 +216,7 @@ impl Error {
     pub fn code(&self) -> &str {
         match self {
             Self::Refused { reason, .. } => &reason.code,
+            Self::Limited { .. } => "limited",
             Self::Unavailable { .. } => "unavailable",
             Self::Failure(_) => "failure",
         }
@@ -201,7 +226,9 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::Refused { message, .. } | Self::Unavailable { message, .. } => message,
+            Self::Refused { message, .. }
+            | Self::Limited { message, .. }
+            | Self::Unavailable { message, .. } => message,
             Self::Failure(_) => {
                 "something went wrong on our side; the request id finds it in the log"
             }
@@ -217,11 +244,13 @@ impl Error {
         }
     }
 
-    /// When to ask again, for what is unavailable.
+    /// When to ask again, for what is unavailable or limited.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable { retry_after, .. } | Self::Limited { retry_after, .. } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }
@@ -230,9 +259,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { message, .. } | Self::Unavailable { message, .. } => {
-                f.write_str(message)
-            }
+            Self::Refused { message, .. }
+            | Self::Limited { message, .. }
+            | Self::Unavailable { message, .. } => f.write_str(message),
             Self::Failure(cause) => write!(f, "{cause}"),
         }
     }

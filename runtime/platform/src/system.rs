@@ -21,14 +21,16 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::cell::{self, Cell};
-use crate::config::{Config, Database, Relayed};
+use crate::config::{Config, Database, Relayed, Security};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
 use crate::home::{Homes, Rooms};
 use crate::identity::{self, Enrolment, Identities, Identity};
 use crate::operation::{Command, Query};
+use crate::profile::Profile;
 use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
+use crate::secret::MasterSecret;
 use crate::subtree;
 use crate::telemetry::Telemetry;
 use crate::tree::{self, Live, Parts};
@@ -49,6 +51,7 @@ struct Inner {
     catalog: Arc<Catalog>,
     tuned: Tuned,
     clock: Clock,
+    security: Security,
     log: Log,
     queues: Queues,
     bus: Bus,
@@ -60,6 +63,15 @@ struct Inner {
     cells: HashMap<&'static str, Arc<Cell>>,
     tree: Tree,
     root: OnceLock<Root>,
+}
+
+/// What a process of ours knows of itself before it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Here {
+    pub(crate) clock: Clock,
+    pub(crate) node: String,
+    pub(crate) connections_max: u32,
+    pub(crate) security: Security,
 }
 
 impl System {
@@ -76,9 +88,15 @@ impl System {
             Database::External { owner, app } => (owner, app, None),
         };
         let (max, node) = (config.connections_max, config.node.as_str());
-        let cells = cell::cells(&catalog, &config.tuning, &app, node, max, config.cells.as_ref())?;
+        let here = Here {
+            clock: config.clock,
+            node: node.to_owned(),
+            connections_max: max,
+            security: config.security,
+        };
+        let cells = cell::cells(&catalog, &config.tuning, &app, &here, config.cells.as_ref())?;
         let tuned = Tuned::new(&catalog, config.tuning, config.page);
-        let system = Self::new(app, max, tuned, config.clock, node, Arc::new(catalog), cells);
+        let system = Self::new(app, here, tuned, Arc::new(catalog), cells);
         config.shelf.into_iter().for_each(|shelf| system.log().keep_months_on(shelf));
         let edge = (config.edge)(&system);
         let relay = config.relay.map(|make| make(&system));
@@ -104,13 +122,12 @@ impl System {
 
     pub(crate) fn new(
         app: PgConnectOptions,
-        connections_max: u32,
+        here: Here,
         tuned: Tuned,
-        clock: Clock,
-        node: &str,
         catalog: Arc<Catalog>,
         cells: Vec<Arc<Cell>>,
     ) -> Self {
+        let Here { clock, node, connections_max, security } = here;
         // Statements here take a millisecond; compiling one first would take a hundred.
         let app = app.options([("jit", "off")]);
         let pool = PgPoolOptions::new()
@@ -120,7 +137,7 @@ impl System {
         let homes = Homes::new(&catalog, &tuned.now(), &app, connections_max);
         let inner = Inner {
             log: Log::new(pool.clone(), clock.clone()),
-            queues: Queues::new(pool.clone(), clock.clone(), node.to_owned()),
+            queues: Queues::new(pool.clone(), clock.clone(), node),
             bus: Bus::new(BUS_CAPACITY),
             relayed: OnceLock::new(),
             rebuilds: Rebuilds::new(),
@@ -135,6 +152,7 @@ impl System {
             pool,
             catalog,
             clock,
+            security,
         };
         Self { inner: Arc::new(inner), rooms: None }
     }
@@ -197,9 +215,33 @@ impl System {
         })
     }
 
-    /// Who a bearer token belongs to; `None` for a token nobody has.
+    /// Who a bearer token belongs to; `None` for a token nobody has, and for a ticket.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Identity>> {
-        self.inner.identities.of(&self.inner.pool, token).await
+        let (now, profile) = (self.now(), self.profile());
+        self.inner.identities.of(&self.inner.pool, token, now, profile).await
+    }
+
+    /// Who a ticket belongs to, which opens one socket and is used up by this; `None` for one that
+    /// is unknown, too old or used.
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<Identity>> {
+        Identities::redeem(&self.inner.pool, ticket, self.now(), self.profile()).await
+    }
+
+    /// Asks the database again for every credential: whoever was revoked is out at once.
+    pub fn forget_credentials(&self) {
+        self.inner.identities.forget();
+    }
+
+    /// Which rules of security hold.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.inner.security.profile
+    }
+
+    /// The secret that all nodes of this installation share.
+    #[must_use]
+    pub fn secret(&self) -> &MasterSecret {
+        &self.inner.security.secret
     }
 
     /// Makes an organisation, a user and a token, as far as they do not exist yet.

@@ -149,6 +149,7 @@ impl Metadata {
             causation_id: metadata.causation_id,
             hops: serde_json::from_value(json!(metadata.hops.saturating_sub(1)))?,
             traceparent: metadata.traceparent.as_str().and_then(|text| text.parse().ok()),
+            authority: kernel::Authority::default(),
         })
     }
 }

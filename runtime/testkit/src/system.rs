@@ -10,7 +10,10 @@ use chrono::{DateTime, Utc};
 use platform::kernel::{Digest, OrgId, Scope, UserId};
 use platform::otp::Clock;
 use platform::otp::config::Tuning;
-use platform::{Catalog, Config, Database, Domain, DomainName, MakeEdge, Role, System, Wakes};
+use platform::{
+    Catalog, Config, Database, Domain, DomainName, MakeEdge, MasterSecret, Profile, Role, Security,
+    System, Wakes,
+};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
 use store::Log;
@@ -102,6 +105,7 @@ fn config_of(
         edge,
         cells: None,
         signing: None,
+        security: Security { profile: Profile::Commercial, secret: MasterSecret::new([7; 32]) },
     }
 }
 
@@ -282,12 +286,13 @@ async fn seed(owner: &PgConnectOptions) -> Result<(), sqlx::Error> {
             .execute(&mut connection)
             .await?;
             sqlx::query(
-                "insert into platform.tokens (token_hash, user_id, label, created_at)
-                 values ($1, $2, 'test', $3)",
+                "insert into platform.tokens (token_hash, user_id, org_id, label, created_at)
+                 values ($1, $2, $4, 'test', $3)",
             )
             .bind(Digest::of(token_of(org_id, role).as_bytes()).as_bytes().as_slice())
             .bind(user_of(org_id, role).uuid())
             .bind(at)
+            .bind(org_id.uuid())
             .execute(&mut connection)
             .await?;
         }

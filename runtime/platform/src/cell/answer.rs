@@ -22,6 +22,10 @@ pub(super) enum Answered {
         message: String,
         fields: Vec<FieldError>,
     },
+    Limited {
+        message: String,
+        retry_after: Duration,
+    },
     Unavailable {
         message: String,
         retry_after: Duration,
@@ -37,6 +41,7 @@ impl From<Result<Answer>> for Answered {
             Err(Error::Refused { reason, message, fields }) => {
                 Self::Refused { kind: reason.kind(), code: reason.code().into(), message, fields }
             }
+            Err(Error::Limited { message, retry_after }) => Self::Limited { message, retry_after },
             Err(Error::Unavailable { message, retry_after }) => {
                 Self::Unavailable { message, retry_after }
             }
@@ -62,6 +67,9 @@ impl From<Answered> for Result<Answer> {
             Answered::Value { value, is_replayed } => Ok(Answer { value, is_replayed }),
             Answered::Refused { kind, code, message, fields } => {
                 Err(Error::Refused { reason: Reason::relayed(kind, code), message, fields })
+            }
+            Answered::Limited { message, retry_after } => {
+                Err(Error::Limited { message, retry_after })
             }
             Answered::Unavailable { message, retry_after } => {
                 Err(Error::Unavailable { message, retry_after })
@@ -95,6 +103,7 @@ mod tests {
                     FieldError { pointer: "/a".to_owned(), message: "is missing".to_owned() },
                     FieldError { pointer: "/b".to_owned(), message: "is no number".to_owned() },
                 ]),
+                Error::limited("too often", Duration::from_millis(700)),
                 Error::unavailable("full", Duration::from_millis(1_500)),
                 Error::failure("a secret cause"),
             ]

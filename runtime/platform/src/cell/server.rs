@@ -22,9 +22,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::answer::Answered;
 use super::wire::{Call, FromCell, Hello, ToCell, hear, say};
 use crate::catalog::Catalog;
+use crate::config::Security;
 use crate::dispatch;
+use crate::secret::MasterSecret;
 use crate::subtree;
-use crate::system::System;
+use crate::system::{Here, System};
 use crate::tree;
 use crate::tuned::Tuned;
 
@@ -64,9 +66,11 @@ pub async fn serve(
     let app: PgConnectOptions = hello.database_url.parse().map_err(StartError::failed)?;
     // The same name after a restart, so that what its predecessor held is taken back at once.
     let node = format!("{}/{}", hello.node, config.domain);
-    let (max, clock) = (hello.connections_max, config.clock);
+    let security = Security { profile: hello.profile, secret: MasterSecret::new(hello.secret) };
+    let (connections_max, clock) = (hello.connections_max, config.clock);
+    let here = Here { clock, node, connections_max, security };
     let tuned = Tuned::new(&catalog, config.tuning, config.page);
-    let system = System::new(app, max, tuned, clock, &node, Arc::new(catalog), Vec::new());
+    let system = System::new(app, here, tuned, Arc::new(catalog), Vec::new());
     let spec = root(&system, config.domain, (reader, writer))?;
     tokio::pin!(asked);
     tokio::select! {

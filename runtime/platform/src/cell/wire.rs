@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::answer::Answered;
+use crate::profile::Profile;
 
 /// A longer word is a mistake of one of us, and is not read into memory.
 const WORD_BYTES_MAX: usize = 64 << 20;
@@ -41,6 +42,10 @@ pub(crate) struct Hello {
     pub(crate) node: String,
     /// The most database connections the cell opens.
     pub(crate) connections_max: u32,
+    /// Which rules of security hold.
+    pub(crate) profile: Profile,
+    /// The secret that all nodes share.
+    pub(crate) secret: [u8; 32],
 }
 
 impl std::fmt::Debug for Hello {

@@ -278,6 +278,7 @@ pub(super) fn actor() -> String {
     let name = super::ACTOR.try_with(|principal| match principal {
         Principal::User { user_id, .. } => format!("user {user_id}"),
         Principal::System { name } => name.clone(),
+        Principal::Anonymous => "nobody".to_owned(),
     });
     name.unwrap_or_else(|_| "the platform".to_owned())
 }

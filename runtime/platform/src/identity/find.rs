@@ -1,0 +1,165 @@
+//! Finding whoever shows a credential, in the database.
+
+use kernel::{Digest, OrgId, Role, SecondFactor, Timestamp, UserId};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, PgPool, Row as _};
+use uuid::Uuid;
+
+use super::{Credential, CredentialKind, Identity};
+use crate::profile::Profile;
+use crate::refusal::{Error, Result};
+
+/// A credential with its user and organisation, if nothing of it has ended.
+struct Row {
+    id: Uuid,
+    kind: String,
+    scopes: Option<Vec<String>>,
+    parent_id: Option<Uuid>,
+    second_factor_at: Option<Timestamp>,
+    valid_until: Option<Timestamp>,
+    is_use_old: bool,
+    user_id: UserId,
+    name: String,
+    email: String,
+    role: String,
+    has_second_factor: bool,
+    org_id: OrgId,
+    org_name: String,
+}
+
+impl FromRow<'_, PgRow> for Row {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            kind: row.try_get("kind")?,
+            scopes: row.try_get("scopes")?,
+            parent_id: row.try_get("parent_id")?,
+            second_factor_at: row.try_get("second_factor_at")?,
+            valid_until: row.try_get("valid_until")?,
+            is_use_old: row.try_get("is_use_old")?,
+            user_id: row.try_get("user_id")?,
+            name: row.try_get("name")?,
+            email: row.try_get("email")?,
+            role: row.try_get("role")?,
+            has_second_factor: row.try_get("has_second_factor")?,
+            org_id: row.try_get("org_id")?,
+            org_name: row.try_get("org_name")?,
+        })
+    }
+}
+
+/// What must hold of a credential, whatever its kind: nothing of it, of what it was made from, of
+/// its user or of its organisation has ended.
+const GOOD: &str = "
+    select tokens.id, tokens.kind, tokens.scopes, tokens.parent_id,
+        coalesce(parent.second_factor_at, tokens.second_factor_at) as second_factor_at,
+        least(tokens.expires_at,
+            coalesce(tokens.last_used_at, tokens.created_at)
+                + tokens.idle_ms * interval '1 millisecond') as valid_until,
+        coalesce(tokens.last_used_at < $2 - interval '1 minute', true) as is_use_old,
+        users.id as user_id, users.name, users.email, users.role, users.has_second_factor,
+        users.org_id, organisations.name as org_name
+    from platform.tokens
+    left join platform.tokens parent on parent.id = tokens.parent_id
+    join platform.users on users.id = tokens.user_id
+    join platform.organisations on organisations.id = users.org_id
+    where tokens.token_hash = $1
+        and tokens.revoked_at is null
+        and (tokens.expires_at is null or tokens.expires_at > $2)
+        and (tokens.idle_ms is null
+            or coalesce(tokens.last_used_at, tokens.created_at)
+                + tokens.idle_ms * interval '1 millisecond' > $2)
+        and (tokens.parent_id is null or (parent.id is not null and parent.revoked_at is null
+            and (parent.expires_at is null or parent.expires_at > $2)))
+        and users.deleted_at is null
+        and organisations.deleted_at is null";
+
+pub(super) async fn find(
+    pool: &PgPool,
+    digest: &Digest,
+    now: Timestamp,
+    profile: Profile,
+) -> Result<Option<Identity>> {
+    let mut transaction = store::begin(pool).await?;
+    let row = good(&mut transaction, digest, now).await?;
+    let Some(row) = row.filter(|row| row.kind != CredentialKind::Ticket.name()) else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    if row.is_use_old {
+        // Whoever uses a session keeps it, and people see in their list what is in use.
+        sqlx::query("update platform.tokens set last_used_at = $2 where id = $1")
+            .bind(row.id)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await?;
+    identity(row, profile).map(Some)
+}
+
+pub(super) async fn redeem(
+    pool: &PgPool,
+    digest: &Digest,
+    now: Timestamp,
+    profile: Profile,
+) -> Result<Option<Identity>> {
+    let mut transaction = store::begin(pool).await?;
+    let row = good(&mut transaction, digest, now).await?;
+    let Some(row) = row.filter(|row| row.kind == CredentialKind::Ticket.name()) else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    // Of two who show it at once, the second waits here and then finds it used.
+    let used = sqlx::query(
+        "update platform.tokens set revoked_at = $2, last_used_at = $2
+         where id = $1 and revoked_at is null",
+    )
+    .bind(row.id)
+    .bind(now)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    if used.rows_affected() == 0 {
+        return Ok(None);
+    }
+    identity(row, profile).map(Some)
+}
+
+async fn good(
+    connection: &mut PgConnection,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<Option<Row>> {
+    Ok(sqlx::query_as(GOOD)
+        .bind(digest.as_bytes().as_slice())
+        .bind(now)
+        .fetch_optional(connection)
+        .await?)
+}
+
+fn identity(row: Row, profile: Profile) -> Result<Identity> {
+    let role = Role::from_name(&row.role).ok_or_else(|| {
+        Error::failure(format!("the user {} has the unknown role {}", row.user_id, row.role))
+    })?;
+    let kind = CredentialKind::from_name(&row.kind).ok_or_else(|| {
+        Error::failure(format!("the credential {} is of the unknown kind {}", row.id, row.kind))
+    })?;
+    let is_asked =
+        profile.demands_second_factor() || (kind.is_interactive() && row.has_second_factor);
+    let second_factor = match row.second_factor_at {
+        _ if !is_asked => SecondFactor::NotAsked,
+        None => SecondFactor::Missing,
+        Some(at) => SecondFactor::Shown { at },
+    };
+    let credential = Credential {
+        id: row.id,
+        kind,
+        parent_id: row.parent_id,
+        scopes: row.scopes,
+        second_factor,
+        valid_until: row.valid_until,
+    };
+    let Row { user_id, name, email, org_id, org_name, .. } = row;
+    Ok(Identity { user_id, name, email, role, org_id, org_name, credential })
+}
