@@ -104,7 +104,7 @@ pub struct ServeOptions {
         default_value = "commercial"
     )]
     pub profile: ProfileKind,
-    /// File with the 32 random bytes that all nodes share, to sign and to encrypt what they hand out;
+    /// File with the 32 random bytes that all nodes share, to sign and encrypt what they hand out;
     /// made if it does not exist, and beside the embedded database unless told
     #[arg(long, value_name = "FILE", env = "FINNEST_SECRET_FILE", hide_env_values = true)]
     pub secret_file: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //! busy client does not cost a query a request; a credential revoked on another node works that
 //! much longer, unless that node is told to [forget](crate::System::forget_credentials).
 
+mod doors;
 mod enrol;
 mod find;
 

@@ -27,7 +27,7 @@ impl Profile {
     #[must_use]
     pub const fn session_idle(self) -> Duration {
         match self {
-            Self::Commercial => Duration::from_mins(60),
+            Self::Commercial => Duration::from_hours(1),
             Self::Irap => Duration::from_mins(15),
         }
     }

@@ -1,6 +1,8 @@
 //! The running system: a handle that starts, answers calls and stops. It owns no behaviour beyond
 //! that list; what happens, happens in the domains and in the processes of the tree.
 
+mod moving;
+
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
@@ -10,13 +12,13 @@ use std::time::Duration;
 use bus::{Bus, Tail};
 use chrono::SubsecRound as _;
 use jobs::Queues;
-use kernel::{DomainName, Position, Scope, Timestamp};
+use kernel::{DomainName, Scope, Timestamp};
 use otp::config::{Known, Tuning};
 use otp::{Clock, ExitReason, Root, StartError, SupervisorSpec, Tree};
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use store::{Log, Sessions, read};
+use store::{Log, Sessions};
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
@@ -25,13 +27,10 @@ use crate::config::{Config, Database, Relayed, Security};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
 use crate::home::{Homes, Rooms};
-use crate::identity::{self, Enrolment, Identities, Identity};
+use crate::identity::Identities;
 use crate::operation::{Command, Query};
-use crate::profile::Profile;
 use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
-use crate::secret::MasterSecret;
-use crate::subtree;
 use crate::telemetry::Telemetry;
 use crate::tree::{self, Live, Parts};
 use crate::tuned::Tuned;
@@ -215,38 +214,12 @@ impl System {
         })
     }
 
-    /// Who a bearer token belongs to; `None` for a token nobody has, and for a ticket.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<Identity>> {
-        let (now, profile) = (self.now(), self.profile());
-        self.inner.identities.of(&self.inner.pool, token, now, profile).await
+    pub(crate) fn identities(&self) -> &Identities {
+        &self.inner.identities
     }
 
-    /// Who a ticket belongs to, which opens one socket and is used up by this; `None` for one that
-    /// is unknown, too old or used.
-    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<Identity>> {
-        Identities::redeem(&self.inner.pool, ticket, self.now(), self.profile()).await
-    }
-
-    /// Asks the database again for every credential: whoever was revoked is out at once.
-    pub fn forget_credentials(&self) {
-        self.inner.identities.forget();
-    }
-
-    /// Which rules of security hold.
-    #[must_use]
-    pub fn profile(&self) -> Profile {
-        self.inner.security.profile
-    }
-
-    /// The secret that all nodes of this installation share.
-    #[must_use]
-    pub fn secret(&self) -> &MasterSecret {
-        &self.inner.security.secret
-    }
-
-    /// Makes an organisation, a user and a token, as far as they do not exist yet.
-    pub async fn enrol(&self, enrolment: &Enrolment) -> Result<()> {
-        identity::enrol(&self.inner.pool, enrolment, self.now()).await
+    pub(crate) fn security(&self) -> &Security {
+        &self.inner.security
     }
 
     /// All domains.
@@ -346,39 +319,6 @@ impl System {
             Ok(answer) => answer.map(drop).map_err(Error::from),
             Err(_) => Err(Error::unavailable("the database does not answer in time", RETRY_AFTER)),
         }
-    }
-
-    /// What still moves: unsealed events, cursors behind the head, jobs due or running; one phrase
-    /// each, nothing when all consequences of all calls have happened.
-    pub async fn what_moves(&self) -> Result<Vec<String>> {
-        let mut moving = Vec::new();
-        // One snapshot for all questions: a job that ends between two of them becomes an event.
-        let repeatable = "begin isolation level repeatable read read only; \
-                          set local role finnest_runtime";
-        let mut reading = store::open(&self.inner.pool, repeatable).await?;
-        let unsealed = read::unsealed_count(&mut reading).await?;
-        if unsealed > 0 {
-            moving.push(format!("{unsealed} unsealed events"));
-        }
-        let head = read::head(&mut reading).await?;
-        let cursors = store::cursor::list(&mut reading).await?;
-        for following in self.inner.catalog.domains().iter().flat_map(subtree::cursors) {
-            let lanes = cursors.iter().filter(|cursor| cursor.consumer == following.name);
-            let position = lanes.map(|lane| lane.position).min().unwrap_or(Position::ORIGIN);
-            let waiting =
-                read::matching(&mut reading, position, head, &following.filter, 1).await?;
-            if !waiting.is_empty() {
-                moving.push(format!("the cursor {} at {position}", following.name));
-            }
-        }
-        for stall in store::consumer::stall::list(&mut reading).await? {
-            let (consumer, settled) = (stall.consumer, stall.settled_position);
-            moving.push(format!("{consumer}, stalled for {} after {settled}", stall.org_id));
-        }
-        let unsettled = jobs::drain::count_unsettled(&mut reading, self.now()).await?;
-        moving.extend(unsettled.iter().map(ToString::to_string));
-        reading.rollback().await?;
-        Ok(moving)
     }
 
     /// Waits until the tree has ended, by itself or because it was told to, and tells why.

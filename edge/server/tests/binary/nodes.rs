@@ -20,7 +20,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it happens within a minute")
 }
 
-/// Waits until a client of this node that has joined recruit's topic is pushed an event.
+/// Waits until a client of this node that has joined recruit's topic is pushed what was opened.
 async fn pushed(node: &Served, then: impl Future<Output = Option<String>>) -> (String, Value) {
     let url = format!("ws://{}/socket/websocket?vsn=2.0.0&token=demo-recruiter", node.address);
     let (mut socket, _) =
@@ -39,7 +39,9 @@ async fn pushed(node: &Served, then: impl Future<Output = Option<String>>) -> (S
             {
                 opened = then.await;
             }
-            if frame[3] == "job_order_opened" {
+            // Just before its join something else may have happened, at the other node.
+            let id = frame[4]["data"]["job_order_id"].as_str();
+            if frame[3] == "job_order_opened" && id.is_some() && id == opened.as_deref() {
                 return (opened.expect("the order was opened"), frame[4].clone());
             }
         }

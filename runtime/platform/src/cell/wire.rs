@@ -19,6 +19,7 @@ const WORD_BYTES_MAX: usize = 64 << 20;
 /// What the platform says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "most words are calls, and few are held at once")]
 pub(super) enum ToCell {
     /// First of all.
     Hello(Hello),

@@ -1,0 +1,43 @@
+//! The system's answers to "who is this?", and what it needs for them.
+
+use super::{Enrolment, Identities, Identity, enrol};
+use crate::profile::Profile;
+use crate::refusal::Result;
+use crate::secret::MasterSecret;
+use crate::system::System;
+
+impl System {
+    /// Who a bearer token belongs to; `None` for a token nobody has, and for a ticket.
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Identity>> {
+        let (now, profile) = (self.now(), self.profile());
+        self.identities().of(self.pool(), token, now, profile).await
+    }
+
+    /// Who a ticket belongs to, which opens one socket and is used up by this; `None` for one that
+    /// is unknown, too old or used.
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Option<Identity>> {
+        Identities::redeem(self.pool(), ticket, self.now(), self.profile()).await
+    }
+
+    /// Asks the database again for every credential: whoever was revoked is out at once.
+    pub fn forget_credentials(&self) {
+        self.identities().forget();
+    }
+
+    /// Which rules of security hold.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.security().profile
+    }
+
+    /// The secret that all nodes of this installation share.
+    #[must_use]
+    pub fn secret(&self) -> &MasterSecret {
+        &self.security().secret
+    }
+
+    /// Makes an organisation, a user and a token, as far as they do not exist yet.
+    pub async fn enrol(&self, enrolment: &Enrolment) -> Result<()> {
+        enrol(self.pool(), enrolment, self.now()).await
+    }
+}
