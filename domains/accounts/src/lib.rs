@@ -5,14 +5,23 @@
 //! organisation.
 
 mod me;
+mod ticket;
 
 use contracts::accounts::{ACCOUNTS, UserRenamed};
 use platform::Domain;
 
 pub use me::{GetMe, Me, RenameMe};
+pub use ticket::{CreateTicket, CreatedTicket};
 
 /// The domain, declared.
 #[must_use]
 pub fn domain() -> Domain {
-    Domain::new(ACCOUNTS).query::<GetMe>().command::<RenameMe>().emits::<UserRenamed>()
+    let domain =
+        Domain::new(ACCOUNTS).query::<GetMe>().command::<RenameMe>().emits::<UserRenamed>();
+    credentials(domain)
+}
+
+/// What programs and apps show instead of signing in.
+fn credentials(domain: Domain) -> Domain {
+    domain.command::<CreateTicket>()
 }

@@ -55,7 +55,8 @@ pub struct Credential {
     pub scopes: Option<Vec<String>>,
     /// Whether and when a second factor was shown.
     pub second_factor: SecondFactor,
-    /// Until when it is good if nobody uses or revokes it; for ever if that is not said.
+    /// Until when it is good if nobody uses or revokes it; for ever if that is not said. For a
+    /// ticket, until when that is good which it opened.
     pub valid_until: Option<Timestamp>,
 }
 

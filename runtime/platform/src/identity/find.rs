@@ -15,6 +15,8 @@ struct Row {
     kind: String,
     scopes: Option<Vec<String>>,
     parent_id: Option<Uuid>,
+    /// The kind of what it all began with.
+    origin_kind: String,
     second_factor_at: Option<Timestamp>,
     valid_until: Option<Timestamp>,
     is_use_old: bool,
@@ -34,6 +36,7 @@ impl FromRow<'_, PgRow> for Row {
             kind: row.try_get("kind")?,
             scopes: row.try_get("scopes")?,
             parent_id: row.try_get("parent_id")?,
+            origin_kind: row.try_get("origin_kind")?,
             second_factor_at: row.try_get("second_factor_at")?,
             valid_until: row.try_get("valid_until")?,
             is_use_old: row.try_get("is_use_old")?,
@@ -49,28 +52,44 @@ impl FromRow<'_, PgRow> for Row {
 }
 
 /// What must hold of a credential, whatever its kind: nothing of it, of what it was made from, of
-/// its user or of its organisation has ended.
+/// its user or of its organisation has ended. What a second factor was shown for once counts for
+/// all that was made from the same sign-in. A ticket is over in a minute, what it opens is not: it
+/// is good for as long as what the ticket was made from.
 const GOOD: &str = "
-    select tokens.id, tokens.kind, tokens.scopes, tokens.parent_id,
-        coalesce(parent.second_factor_at, tokens.second_factor_at) as second_factor_at,
-        least(tokens.expires_at,
+    with recursive line (kind, parent_id, expires_at, revoked_at, second_factor_at, above) as (
+        select kind, parent_id, expires_at, revoked_at, second_factor_at, 0
+        from platform.tokens
+        where token_hash = $1
+        union all
+        select parent.kind, parent.parent_id, parent.expires_at, parent.revoked_at,
+            parent.second_factor_at, line.above + 1
+        from line join platform.tokens parent on parent.id = line.parent_id
+        where line.above < 8
+    ),
+    behind as (
+        select (array_agg(kind order by above desc))[1] as origin_kind,
+            min(expires_at) filter (where kind <> 'ticket') as expires_at,
+            max(second_factor_at) as second_factor_at
+        from line
+        having bool_and(revoked_at is null and coalesce(expires_at > $2, true))
+            and (array_agg(parent_id order by above desc))[1] is null
+    )
+    select tokens.id, tokens.kind, tokens.scopes, tokens.parent_id, behind.origin_kind,
+        behind.second_factor_at,
+        least(behind.expires_at,
             coalesce(tokens.last_used_at, tokens.created_at)
                 + tokens.idle_ms * interval '1 millisecond') as valid_until,
         coalesce(tokens.last_used_at < $2 - interval '1 minute', true) as is_use_old,
         users.id as user_id, users.name, users.email, users.role, users.has_second_factor,
         users.org_id, organisations.name as org_name
     from platform.tokens
-    left join platform.tokens parent on parent.id = tokens.parent_id
+    cross join behind
     join platform.users on users.id = tokens.user_id
     join platform.organisations on organisations.id = users.org_id
     where tokens.token_hash = $1
-        and tokens.revoked_at is null
-        and (tokens.expires_at is null or tokens.expires_at > $2)
         and (tokens.idle_ms is null
             or coalesce(tokens.last_used_at, tokens.created_at)
                 + tokens.idle_ms * interval '1 millisecond' > $2)
-        and (tokens.parent_id is null or (parent.id is not null and parent.revoked_at is null
-            and (parent.expires_at is null or parent.expires_at > $2)))
         and users.deleted_at is null
         and organisations.deleted_at is null";
 
@@ -142,11 +161,14 @@ fn identity(row: Row, profile: Profile) -> Result<Identity> {
     let role = Role::from_name(&row.role).ok_or_else(|| {
         Error::failure(format!("the user {} has the unknown role {}", row.user_id, row.role))
     })?;
-    let kind = CredentialKind::from_name(&row.kind).ok_or_else(|| {
-        Error::failure(format!("the credential {} is of the unknown kind {}", row.id, row.kind))
-    })?;
+    let kind_of = |name: &str| {
+        CredentialKind::from_name(name).ok_or_else(|| {
+            Error::failure(format!("the credential {} is of the unknown kind {name}", row.id))
+        })
+    };
+    let (kind, origin) = (kind_of(&row.kind)?, kind_of(&row.origin_kind)?);
     let is_asked =
-        profile.demands_second_factor() || (kind.is_interactive() && row.has_second_factor);
+        profile.demands_second_factor() || (origin.is_interactive() && row.has_second_factor);
     let second_factor = match row.second_factor_at {
         _ if !is_asked => SecondFactor::NotAsked,
         None => SecondFactor::Missing,

@@ -1,0 +1,4 @@
+//! The stories of credentials: what programs and apps show, and how it ends.
+
+mod door;
+mod tickets;
