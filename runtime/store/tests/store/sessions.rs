@@ -66,12 +66,16 @@ async fn what_a_caller_left_open_is_undone_before_anybody_else_has_the_session()
 async fn a_transaction_that_is_cut_off_while_it_is_opened_is_nobodys() {
     let log = TestLog::create().await;
     let (sessions, _pool) = sessions(&log);
+    let mut cut_off = 0;
     for _ in 0..CONNECTIONS_MAX * 4 {
         let mut session = taken(&sessions).await;
         let begin = AssertSqlSafe("begin read only".to_owned());
-        // Polled once: the statement is sent, and nobody waits for its answer.
-        assert!(Box::pin(session.begin(begin)).as_mut().now_or_never().is_none());
+        // Polled once: the statement is sent, and nobody waits for its answer. On a busy machine it
+        // may be there before anybody could wait.
+        let opened = Box::pin(session.begin(begin)).as_mut().now_or_never();
+        cut_off += u32::from(opened.is_none());
     }
+    assert!(cut_off > 0, "no transaction was cut off");
 
     let mut session = taken(&sessions).await;
     let begin = AssertSqlSafe("begin; create table written ()".to_owned());
