@@ -4,6 +4,7 @@
 //! is meant.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use platform::{Catalog, DomainName};
 use serde_json::Value;
@@ -69,4 +70,111 @@ fn every_operation_and_event_explains_itself() {
         .collect();
 
     assert!(silent.is_empty(), "without a doc comment: {}", silent.join(", "));
+}
+
+/// The contract of REST as a file that others can read and a review can see. It is written anew by
+/// the command at the top of this file, whatever stood in it: after a merge take either side and
+/// run the command.
+#[test]
+fn the_openapi_document_changes_only_on_purpose() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api/openapi.json");
+    let document = rest::document(&catalog());
+    let mut generated = serde_json::to_string_pretty(&document).expect("a document is JSON");
+    generated.push('\n');
+
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(&path, &generated).expect("the checkout can be written to");
+    }
+
+    let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = generated.lines().zip(checked_in.lines().chain(std::iter::repeat("")));
+    let first = differs.enumerate().find(|(_, (generated, checked_in))| generated != checked_in);
+    assert!(
+        generated == checked_in,
+        "docs/api/openapi.json is not what the catalog says, first at {first:?}; if that is meant, \
+         INSTA_UPDATE=always cargo nextest run -p tests contracts"
+    );
+}
+
+#[test]
+fn every_example_in_the_document_fits_its_schema() {
+    let document = rest::document(&catalog());
+    let mut media = Vec::new();
+    shown(&document, "", &mut media);
+
+    let unfit: Vec<String> = media
+        .iter()
+        .filter_map(|(pointer, schema, example)| {
+            // References lead to the components, from wherever the schema stands.
+            let mut whole = (*schema).clone();
+            whole["components"] = document["components"].clone();
+            let options = jsonschema::options().should_validate_formats(true);
+            let validator = options.build(&whole).expect("the schemas are schemas");
+            let complaint = validator.iter_errors(example).next()?.to_string();
+            Some(format!("{pointer}: {complaint}\n    in {example}"))
+        })
+        .collect();
+
+    assert!(media.len() > 150, "only {} examples", media.len());
+    assert!(unfit.is_empty(), "\n{}\n", unfit.join("\n"));
+}
+
+#[test]
+fn every_body_is_shown_by_an_example() {
+    let document = rest::document(&catalog());
+    let paths = document["paths"].as_object().expect("there are paths");
+
+    let operations = paths.values().flat_map(|path| path.as_object().into_iter().flatten());
+    let silent: Vec<String> = operations
+        .flat_map(|(_, operation)| {
+            let answers = operation["responses"].as_object().into_iter().flatten();
+            let bodies = answers.map(|(_, answer)| &answer["content"]["application/json"]);
+            let bodies = bodies.chain([&operation["requestBody"]["content"]["application/json"]]);
+            let id = operation["operationId"].clone();
+            bodies
+                .filter(|media| media.is_object() && media.get("example").is_none())
+                .map(move |_| id.to_string())
+        })
+        .collect();
+
+    assert!(
+        silent.is_empty(),
+        "no example can be made up for {}; say one: #[schemars(example = …)]",
+        silent.join(", ")
+    );
+}
+
+/// Every schema that has an example beside or within it, with where it stands.
+fn shown<'a>(at: &'a Value, pointer: &str, found: &mut Vec<(String, &'a Value, &'a Value)>) {
+    match at {
+        Value::Object(fields) => {
+            if let (Some(schema), Some(example)) = (fields.get("schema"), fields.get("example")) {
+                found.push((pointer.to_owned(), schema, example));
+            }
+            if let (true, Some(Value::Array(examples))) =
+                (fields.contains_key("type"), fields.get("examples"))
+            {
+                found.extend(examples.iter().map(|example| (pointer.to_owned(), at, example)));
+            }
+            for (name, value) in fields {
+                shown(value, &format!("{pointer}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                shown(item, &format!("{pointer}/{index}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_domain_says_what_it_is() {
+    let catalog = catalog();
+
+    let silent = catalog.domains().iter().filter(|domain| domain.words().is_empty());
+    let silent: Vec<&str> = silent.map(|domain| domain.name().as_str()).collect();
+
+    assert!(silent.is_empty(), "Domain::about is missing for {}", silent.join(", "));
 }

@@ -16,8 +16,11 @@ pub use ticket::{CreateTicket, CreatedTicket};
 /// The domain, declared.
 #[must_use]
 pub fn domain() -> Domain {
-    let domain =
-        Domain::new(ACCOUNTS).query::<GetMe>().command::<RenameMe>().emits::<UserRenamed>();
+    let domain = Domain::new(ACCOUNTS)
+        .about("Organisations, their offices and users, and the credentials they show.")
+        .query::<GetMe>()
+        .command::<RenameMe>()
+        .emits::<UserRenamed>();
     credentials(domain)
 }
 

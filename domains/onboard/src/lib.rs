@@ -24,6 +24,10 @@ pub use {budget::*, credential_check::*, declaration::*, document::*, pipeline::
 #[must_use]
 pub fn domain() -> Domain {
     Domain::new(ONBOARD)
+        .about(
+            "Makes sure that people hold what they say, and may be paid: documents and their \
+             verification, reviews, declarations, budgets of paid stages.",
+        )
         .query::<ListCredentialChecks>()
         .command::<SubmitDocument>()
         .query::<GetDocument>()

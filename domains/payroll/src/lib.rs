@@ -20,6 +20,7 @@ pub use reading::{GetBillingRecord, ListBillingRecords};
 #[must_use]
 pub fn domain() -> Domain {
     Domain::new(PAYROLL)
+        .about("Pays people and bills clients, in integer cents: billing records and their rates.")
         .command::<CreateBillingRecord>()
         .command::<SetBillingRate>()
         .query::<GetBillingRecord>()

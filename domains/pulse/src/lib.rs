@@ -22,6 +22,10 @@ pub use shifts::Shift;
 #[must_use]
 pub fn domain() -> Domain {
     Domain::new(PULSE)
+        .about(
+            "Does what a good coordinator would do next without being asked: roster templates \
+             for new job orders, compliance scores of candidates.",
+        )
         .command::<DraftRosterTemplate>()
         .query::<GetRosterTemplate>()
         .query::<ListRosterTemplates>()

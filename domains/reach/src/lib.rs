@@ -17,6 +17,10 @@ pub use message::{GetMessage, ListMessages, Message, MessageState, QueueMessage}
 #[must_use]
 pub fn domain() -> Domain {
     Domain::new(REACH)
+        .about(
+            "Talks to people, through whichever channel finds them: messages and what became \
+             of them.",
+        )
         .command::<QueueMessage>()
         .query::<GetMessage>()
         .query::<ListMessages>()

@@ -29,6 +29,10 @@ pub use pool::*;
 #[must_use]
 pub fn domain() -> Domain {
     Domain::new(RECRUIT)
+        .about(
+            "Finds people for the jobs that clients ask for: job orders, candidates, scores, \
+             shortlists, outreach and pools.",
+        )
         .command::<OpenJobOrder>()
         .command::<FillJobOrder>()
         .command::<CancelJobOrder>()

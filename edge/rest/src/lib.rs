@@ -13,7 +13,6 @@
 
 mod answer;
 mod auth;
-mod example;
 mod input;
 mod json;
 mod limits;
@@ -24,4 +23,5 @@ mod request;
 mod route;
 mod router;
 
+pub use openapi::document;
 pub use router::{nowhere, router};

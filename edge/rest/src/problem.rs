@@ -126,7 +126,7 @@ struct Body<'a> {
 }
 
 /// The same for every problem of a status, as the standard wants it.
-fn title(status: StatusCode) -> &'static str {
+pub(crate) const fn title(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "The request cannot be read",
         401 => "Nobody is known by these credentials",

@@ -1,7 +1,7 @@
 //! Routes: an operation as HTTP sees it. Plain data, folded from the catalog once.
 
 use axum::http::{Method, StatusCode};
-use platform::{Access, Operation, OperationKind, Verb};
+use platform::{Access, Category, Operation, OperationKind, Verb};
 use serde_json::Value;
 
 use crate::answer::status_of_success;
@@ -16,6 +16,9 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     pub(crate) verb: Verb,
     pub(crate) access: Access,
+    pub(crate) category: Category,
+    /// Whether a second factor must have been shown of late by whoever has one.
+    pub(crate) is_destructive: bool,
     /// The whole path with its parameters, for example `/api/v1/recruit/job_orders/{job_order_id}`.
     pub(crate) template: String,
     pub(crate) summary: String,
@@ -53,6 +56,8 @@ impl Route {
             name: spec.name(),
             verb: spec.verb(),
             access: spec.access(),
+            category: spec.category(),
+            is_destructive: spec.is_destructive(),
             template: format!("{API}/v1/{}{}", operation.domain, spec.path()),
             summary: operation.summary.clone(),
             description: operation.description.clone(),
@@ -142,6 +147,8 @@ pub(crate) mod tests {
             name: "open_job_order",
             verb,
             access: Access::Write,
+            category: Category::Execute,
+            is_destructive: false,
             template: template.into(),
             summary: "Open a job order.".into(),
             description: "Open a job order.\n\nIt starts empty.".into(),

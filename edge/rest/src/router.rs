@@ -32,7 +32,7 @@ struct Rest {
 /// The REST surface of a system: `/api/v1/…`, `/api/openapi.json`, `/health`, `/ready`, `/metrics`.
 pub fn router(system: System) -> Router {
     let routes = Route::all(system.catalog().operations());
-    let document: Arc<str> = openapi::document(&routes).to_string().into();
+    let document: Arc<str> = openapi::document(system.catalog()).to_string().into();
     let metrics = HttpMetrics::new(system.telemetry().registry());
     let rest = Rest { system, places: Places::new() };
 

@@ -30,6 +30,7 @@ pub(crate) type MakeChild = fn(&System) -> ChildSpec;
 #[derive(Clone)]
 pub struct Domain {
     pub(crate) name: DomainName,
+    pub(crate) words: &'static str,
     pub(crate) operations: Vec<Operation>,
     pub(crate) events: Vec<EventDeclaration>,
     pub(crate) subscriptions: Vec<Subscription>,
@@ -114,6 +115,7 @@ impl Domain {
     pub fn new(name: DomainName) -> Self {
         Self {
             name,
+            words: "",
             operations: Vec::new(),
             events: Vec::new(),
             subscriptions: Vec::new(),
@@ -124,6 +126,13 @@ impl Domain {
             pages: Vec::new(),
             violations: Vec::new(),
         }
+    }
+
+    /// Is this, in a sentence or two to a customer: what it is for and what it answers for.
+    #[must_use]
+    pub const fn about(mut self, words: &'static str) -> Self {
+        self.words = words;
+        self
     }
 
     /// Can be told to do this.
@@ -253,6 +262,12 @@ impl Domain {
     #[must_use]
     pub const fn name(&self) -> DomainName {
         self.name
+    }
+
+    /// What it is, in words; nothing if it does not say.
+    #[must_use]
+    pub const fn words(&self) -> &'static str {
+        self.words
     }
 
     /// What it can be asked, in the order of its declaration.

@@ -99,7 +99,11 @@ pub const OPERATOR: DomainName = DomainName::new("operator");
 /// The operator's domain, to be listed beside the business domains.
 #[must_use]
 pub fn domain() -> Domain {
-    queue_limits::declare(schedules::declare(duties::declare(recording(Domain::new(OPERATOR)))))
+    let operator = Domain::new(OPERATOR).about(
+        "Runs the platform: processes, queues and jobs, schedules, the event log and its readers. \
+         For operators only.",
+    );
+    queue_limits::declare(schedules::declare(duties::declare(recording(operator))))
         .action::<GetTree>()
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
