@@ -4,14 +4,17 @@
 //! `platform.tokens`); this domain is the only one that may write them, for the current
 //! organisation.
 
+mod credential;
 mod me;
 mod ticket;
+mod token;
 
-use contracts::accounts::{ACCOUNTS, UserRenamed};
+use contracts::accounts::{ACCOUNTS, TokenCreated, TokenRevoked, UserRenamed};
 use platform::Domain;
 
 pub use me::{GetMe, Me, RenameMe};
 pub use ticket::{CreateTicket, CreatedTicket};
+pub use token::{CreateToken, CreatedToken, ListTokens, RevokeToken, TokenView};
 
 /// The domain, declared.
 #[must_use]
@@ -26,5 +29,12 @@ pub fn domain() -> Domain {
 
 /// What programs and apps show instead of signing in.
 fn credentials(domain: Domain) -> Domain {
-    domain.command::<CreateTicket>()
+    domain
+        .keeps_credentials()
+        .command::<CreateTicket>()
+        .command::<CreateToken>()
+        .query::<ListTokens>()
+        .command::<RevokeToken>()
+        .emits::<TokenCreated>()
+        .emits::<TokenRevoked>()
 }

@@ -5,35 +5,17 @@
 
 use std::time::Duration;
 
-use platform::{Access, Command, Digest, Reason, Refusal, Result, Spec, Timestamp, Tx, new_secret};
+use platform::{Access, Command, Digest, Result, Spec, Timestamp, Tx, UserId, new_secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::me::user_of;
+use crate::credential::lasting;
 
 /// How long a ticket waits to be used.
 const TICKET_LASTS: Duration = Duration::from_mins(1);
 /// How long a used ticket is kept, for whoever wants to know what opened a connection.
 const USED_TICKET_KEPT_FOR: Duration = Duration::from_hours(7 * 24);
-
-/// A ticket needs something that it is made from.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TicketRefusal {
-    #[error(
-        "a ticket is made from a session, from the access token of an app or from an API token, \
-         and this request shows none of them"
-    )]
-    NothingToMakeItFrom,
-}
-
-impl Refusal for TicketRefusal {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::NothingToMakeItFrom => Reason::forbidden("no_lasting_credential"),
-        }
-    }
-}
 
 /// Take a ticket for one socket.
 ///
@@ -59,38 +41,31 @@ impl Command for CreateTicket {
     type Output = CreatedTicket;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<CreatedTicket> {
-        let user_id = user_of(tx.scope())?;
-        let credential_id =
-            tx.scope().authority.credential_id.ok_or(TicketRefusal::NothingToMakeItFrom)?;
+        let origin = lasting(tx).await?;
         let (now, ticket) = (tx.now(), new_secret("tkt"));
         let expires_at = now + TICKET_LASTS;
-        clear_away(tx, user_id.uuid()).await?;
-        // Whoever came with a ticket has used it up: the next one is made from what lasts.
-        let made = sqlx::query(
+        clear_away(tx, origin.user_id).await?;
+        sqlx::query(
             "insert into platform.tokens
                  (id, token_hash, user_id, org_id, label, created_at, kind, scopes, expires_at,
-                  parent_id, client)
-             select $1, $2, user_id, org_id, 'ticket', $3, 'ticket', scopes, $4,
-                 case kind when 'ticket' then parent_id else id end, client
-             from platform.tokens
-             where id = $5 and user_id = $6",
+                  parent_id)
+             values ($1, $2, $3, $4, 'ticket', $5, 'ticket', $6, $7, $8)",
         )
         .bind(Uuid::now_v7())
         .bind(Digest::of(ticket.as_bytes()).as_bytes().as_slice())
+        .bind(origin.user_id)
+        .bind(tx.org_id())
         .bind(now)
+        .bind(origin.scopes)
         .bind(expires_at)
-        .bind(credential_id)
-        .bind(user_id)
+        .bind(origin.id)
         .execute(tx.connection())
         .await?;
-        if made.rows_affected() == 0 {
-            return Err(TicketRefusal::NothingToMakeItFrom.into());
-        }
         Ok(CreatedTicket { ticket, expires_at })
     }
 }
 
-async fn clear_away(tx: &mut Tx<'_>, user_id: Uuid) -> Result<()> {
+async fn clear_away(tx: &mut Tx<'_>, user_id: UserId) -> Result<()> {
     let before = tx.now() - USED_TICKET_KEPT_FOR;
     sqlx::query(
         "delete from platform.tokens

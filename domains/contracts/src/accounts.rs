@@ -1,9 +1,13 @@
 //! What the accounts domain tells: who came, who left, and who may do what.
 
+mod tokens;
+
 use kernel::{DomainName, Event, EventType, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use tokens::{TokenCreated, TokenRevoked};
 
 /// The domain of organisations, users and their credentials.
 pub const ACCOUNTS: DomainName = DomainName::new("accounts");

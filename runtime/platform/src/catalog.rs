@@ -41,6 +41,11 @@ impl Catalog {
     pub fn new(domains: Vec<Domain>) -> Result<Self, Violations> {
         let mut violations = Vec::new();
         repeated("domain", domains.iter().map(|domain| domain.name.to_string()), &mut violations);
+        let keepers: Vec<_> =
+            domains.iter().filter(|domain| domain.keeps_credentials).map(Domain::name).collect();
+        if let [one, other, ..] = keepers.as_slice() {
+            violations.push(format!("{one} and {other} both keep credentials; one domain does"));
+        }
         let emitted: HashSet<_> = domains
             .iter()
             .flat_map(|domain| &domain.events)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use jobs::panics::stack_of;
-use kernel::{DomainName, JobId, Scope};
+use kernel::{DomainName, JobId, OrgId, Scope};
 use serde_json::Value;
 use sqlx::{Postgres, Transaction};
 use tracing::{Instrument as _, Span};
@@ -19,6 +19,7 @@ use tracing::{Instrument as _, Span};
 use crate::access;
 use crate::form;
 use crate::idempotency::{self, Remembered};
+use crate::identity::forget;
 use crate::operation::{Access, Command, Operation, Query, Runner};
 use crate::operator;
 use crate::refusal::{Error, Reason, Result};
@@ -103,7 +104,9 @@ async fn answer(
     operation.check(&input)?;
     if let Some(cell) = system.cell(operation.domain) {
         let (name, is_read) = (operation.spec.name(), operation.spec.is_read());
-        return cell.call(scope, name, input, key, is_read).await;
+        let answer = cell.call(scope, name, input, key, is_read).await;
+        forget::at_once(system, operation.domain, scope.org_id);
+        return answer;
     }
     let input = form::with_whole_numbers(input);
     let Some(home) = system.homes().of(operation.domain) else {
@@ -252,7 +255,7 @@ async fn in_transaction<T>(
     let trace = tx.trace();
     match result {
         Ok(value) => {
-            commit(system, domain, transaction, trace).await?;
+            commit(system, domain, scope.org_id, transaction, trace).await?;
             session.give_back();
             Ok(value)
         }
@@ -270,12 +273,14 @@ async fn in_transaction<T>(
 async fn commit(
     system: &System,
     domain: DomainName,
+    org_id: OrgId,
     transaction: Transaction<'_, Postgres>,
     trace: Trace,
 ) -> Result<()> {
     transaction.commit().await?;
     if trace.appended {
         system.log().nudge();
+        forget::at_once(system, domain, org_id);
     }
     if trace.enqueued {
         system.queues().nudge(domain.as_str());

@@ -39,6 +39,7 @@ pub struct Domain {
     pub(crate) schedules: Vec<CronEntry>,
     pub(crate) children: Vec<(&'static str, MakeChild)>,
     pub(crate) pages: Vec<Page>,
+    pub(crate) keeps_credentials: bool,
     pub(crate) violations: Vec<String>,
 }
 
@@ -124,6 +125,7 @@ impl Domain {
             schedules: Vec::new(),
             children: Vec::new(),
             pages: Vec::new(),
+            keeps_credentials: false,
             violations: Vec::new(),
         }
     }
@@ -255,6 +257,14 @@ impl Domain {
     #[must_use]
     pub fn page(mut self, page: Page) -> Self {
         self.pages.push(page);
+        self
+    }
+
+    /// Keeps the credentials of users: whatever it tells makes every node ask the database again
+    /// who they belong to.
+    #[must_use]
+    pub fn keeps_credentials(mut self) -> Self {
+        self.keeps_credentials = true;
         self
     }
 

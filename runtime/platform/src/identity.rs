@@ -1,26 +1,24 @@
 //! Identity: from a credential to the person, the role and the organisation behind it.
 //!
 //! Only the SHA-256 digest of a credential is stored. Answers are kept for some seconds, so that a
-//! busy client does not cost a query a request; a credential revoked on another node works that
-//! much longer, unless that node is told to [forget](crate::System::forget_credentials).
+//! busy client does not cost a query a request, and no longer than until the domain that keeps
+//! credentials [tells](forget) of a change.
 
 mod doors;
 mod enrol;
 mod find;
-
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::Duration;
+pub(crate) mod forget;
+mod memory;
 
 use kernel::{Authority, Digest, OrgId, Role, Scope, SecondFactor, Timestamp, UserId};
 use sqlx::PgPool;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::profile::Profile;
 use crate::refusal::Result;
 pub use enrol::Enrolment;
 pub(crate) use enrol::enrol;
+use memory::{Memory, Recalled};
 
 /// Who a credential belongs to, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,15 +157,10 @@ pub fn new_secret(kind: &str) -> String {
     text
 }
 
-/// How long an answer is remembered.
-const REMEMBERED_FOR: Duration = Duration::from_secs(10);
-/// How many answers are remembered; beyond that all are forgotten, which costs a query each.
-const REMEMBERED_MAX: usize = 10_000;
-
 /// Known credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
-    remembered: Mutex<HashMap<Digest, (Instant, Option<Identity>)>>,
+    memory: Memory,
 }
 
 impl Identities {
@@ -180,15 +173,14 @@ impl Identities {
         profile: Profile,
     ) -> Result<Option<Identity>> {
         let digest = Digest::of(token.as_bytes());
-        if let Some(identity) = self.remembered(&digest) {
-            return Ok(identity.filter(|identity| identity.is_good(now)));
-        }
+        let asked = match self.memory.recall(&digest) {
+            Recalled::Answer(identity) => {
+                return Ok(identity.filter(|identity| identity.is_good(now)));
+            }
+            Recalled::Nothing(asked) => asked,
+        };
         let identity = find::find(pool, &digest, now, profile).await?;
-        let mut remembered = self.remembered.lock().expect("no holder of this lock panics");
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(digest, (Instant::now(), identity.clone()));
+        self.memory.keep(asked, digest, identity.clone());
         Ok(identity)
     }
 
@@ -202,16 +194,8 @@ impl Identities {
         find::redeem(pool, &Digest::of(ticket.as_bytes()), now, profile).await
     }
 
-    /// Asks the database again from now on.
-    pub(crate) fn forget(&self) {
-        self.remembered.lock().expect("no holder of this lock panics").clear();
-    }
-
-    /// What is remembered of a token; the inner absence is the memory that nobody has it.
-    #[allow(clippy::option_option, reason = "not remembered and remembered as unknown differ")]
-    fn remembered(&self, digest: &Digest) -> Option<Option<Identity>> {
-        let remembered = self.remembered.lock().expect("no holder of this lock panics");
-        let (at, identity) = remembered.get(digest)?;
-        (at.elapsed() < REMEMBERED_FOR).then(|| identity.clone())
+    /// What is remembered, to be forgotten.
+    pub(crate) const fn memory(&self) -> &Memory {
+        &self.memory
     }
 }

@@ -5,7 +5,7 @@
 //! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
-//! ├─ bus              one_for_one: broadcast, bridge, and a relay if events are passed on
+//! ├─ bus              one_for_one: broadcast, bridge, credentials, a relay if one is wanted
 //! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner,
 //! │                   reindexer, cron, bulks
 //! ├─ domains          one_for_one, quarantine: a subtree each
@@ -27,6 +27,7 @@ use crate::cell;
 use crate::config::Wakes;
 use crate::dispatch::RETRY_AFTER;
 use crate::feed;
+use crate::identity::forget;
 use crate::migrate;
 use crate::operator;
 use crate::postgres::Embedded;
@@ -92,6 +93,7 @@ impl Parts {
             bus::broadcast::child(system.bus()),
             bus::bridge::child(system.bus(), feed::of(log)),
         ];
+        bus.extend(forget::child(system));
         bus.extend(live.relay);
         let mut sections = Vec::new();
         sections.extend(embedded.map(|embedded| (POSTGRES, vec![embedded.child()])));
@@ -274,7 +276,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         ("root", &["database"]),
         ("postgres", &["server"]),
         ("store", &["sealer", "partition_keeper", "wake", "checkpoints"]),
-        ("bus", &["broadcast", "bridge", "relay"]),
+        ("bus", &["broadcast", "bridge", "credentials", "relay"]),
         (
             "jobs",
             &[

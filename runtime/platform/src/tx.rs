@@ -94,6 +94,14 @@ impl<'c> Tx<'c> {
         self.connection
     }
 
+    /// What there is to be asked and told in this installation.
+    ///
+    /// # Errors
+    /// A failure in a projection, which must be the same whatever there is.
+    pub fn catalog(&self) -> Result<&'c Catalog> {
+        self.catalog.ok_or_else(|| Error::failure("a projection knows no catalog"))
+    }
+
     /// Completes the job of this attempt with `result`, in this transaction.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! The system's answers to "who is this?", and what it needs for them.
 
+use kernel::OrgId;
+use tokio::sync::watch;
+
 use super::{Enrolment, Identities, Identity, enrol};
 use crate::profile::Profile;
 use crate::refusal::Result;
@@ -21,7 +24,20 @@ impl System {
 
     /// Asks the database again for every credential: whoever was revoked is out at once.
     pub fn forget_credentials(&self) {
-        self.identities().forget();
+        self.identities().memory().forget();
+    }
+
+    /// Asks the database again for every credential of an organisation.
+    pub fn forget_credentials_of(&self, org_id: OrgId) {
+        self.identities().memory().forget_organisation(org_id);
+    }
+
+    /// Changes whenever this node forgets what it remembers of credentials, because of a change
+    /// that was made here or on another node. What stays open longer than a request asks again
+    /// then.
+    #[must_use]
+    pub fn credential_changes(&self) -> watch::Receiver<u64> {
+        self.identities().memory().forgotten()
     }
 
     /// Which rules of security hold.

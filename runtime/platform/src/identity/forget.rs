@@ -1,0 +1,53 @@
+//! The process that makes a node forget what it remembers of an organisation's credentials, as
+//! soon as the domain that keeps them tells of a change, on whatever node it was made.
+//!
+//! What is remembered is forgotten by itself some seconds later, so while events do not come
+//! through, a revoked credential works that much longer and no more.
+
+use bus::{Interrupted, TopicFilter};
+use kernel::{DomainName, OrgId};
+use otp::{ChildSpec, ExitReason, Process, RunContext};
+
+use crate::system::System;
+
+/// The process, if a domain keeps credentials here.
+pub(crate) fn child(system: &System) -> Option<ChildSpec> {
+    let mut domains = system.catalog().domains().iter();
+    let keeper = domains.find(|domain| domain.keeps_credentials)?.name();
+    let system = system.clone();
+    Some(ChildSpec::process("credentials", move || Forgetting { system: system.clone(), keeper }))
+}
+
+/// Forgets on this node what `domain` has just changed, if it keeps credentials. Other nodes learn
+/// it from the event; whoever asked here is not let in once more meanwhile.
+pub(crate) fn at_once(system: &System, domain: DomainName, org_id: OrgId) {
+    let declared = system.catalog().domain(domain.as_str());
+    if declared.is_some_and(|domain| domain.keeps_credentials) {
+        system.forget_credentials_of(org_id);
+    }
+}
+
+struct Forgetting {
+    system: System,
+    keeper: DomainName,
+}
+
+impl Process for Forgetting {
+    async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
+        let filter = TopicFilter::Domain(self.keeper.as_str().to_owned());
+        let mut told = self.system.bus().subscribe(filter);
+        // Something may have been told while nobody listened.
+        self.system.forget_credentials();
+        loop {
+            let event = tokio::select! {
+                event = told.recv() => event,
+                () = context.stopping() => return Ok(()),
+            };
+            match event {
+                Ok(event) => self.system.forget_credentials_of(event.topic.org_id),
+                Err(Interrupted::Lagged { .. }) => self.system.forget_credentials(),
+                Err(Interrupted::Closed) => return Ok(()),
+            }
+        }
+    }
+}
