@@ -1,7 +1,9 @@
 //! The suites of the whole workspace, in one binary: the crate graph, the manners of the source,
-//! what the database refuses, what survives a kill, and the founding story.
+//! what the database refuses, who sees whose rows, what survives a kill, and the founding story.
 
+mod inputs;
 mod support;
+mod world;
 
 mod architecture;
 mod boundaries;
@@ -9,4 +11,5 @@ mod contracts;
 mod reload;
 mod stories;
 mod supervision;
+mod tenancy;
 mod tidy;

@@ -101,14 +101,20 @@ impl Served {
 
     /// Joins a topic as a member, over the Phoenix wire.
     pub(crate) async fn join(&self, member: &Member, topic: &str) -> Channel {
+        let (channel, reply) = self.ask_to_join(member, topic).await;
+        assert_eq!(reply["status"], "ok", "{reply}");
+        channel
+    }
+
+    /// Asks to join a topic as a member, and answers what is replied.
+    pub(crate) async fn ask_to_join(&self, member: &Member, topic: &str) -> (Channel, Value) {
         let (address, token) = (self.address, member.token());
         let url = format!("ws://{address}/socket/websocket?vsn=2.0.0&token={token}");
         let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("the socket opens");
         let mut channel = Channel { socket, topic: topic.to_owned() };
         channel.push("phx_join", json!({})).await;
         let reply = channel.next("phx_reply").await;
-        assert_eq!(reply["status"], "ok", "{reply}");
-        channel
+        (channel, reply)
     }
 }
 

@@ -6,13 +6,14 @@
 use chrono::NaiveDate;
 use contracts::recruit::{CandidateId, CandidateRegistered, Credential};
 use platform::{
-    Command, Cursor, Limit, Listing, Query, Reason, Result, Snapshot, Spec, Timestamp, Tx, trimmed,
+    Command, Cursor, Limit, Listing, OrgId, Query, Reason, Result, Snapshot, Spec, Timestamp, Tx,
+    trimmed,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, Row};
+use sqlx::{FromRow, PgConnection, Row};
 
 use crate::code::{BadCode, CODES_MAX, codes};
 use crate::job_order::check_postcode;
@@ -176,6 +177,24 @@ impl Query for GetCandidate {
         .await?;
         Ok(found.ok_or(Refusal::NotFound(self.candidate_id))?)
     }
+}
+
+/// Refuses candidates that this organisation has not.
+pub(crate) async fn must_be_known(
+    connection: &mut PgConnection,
+    org_id: OrgId,
+    candidate_id: CandidateId,
+) -> Result<()> {
+    let known: bool = sqlx::query_scalar(
+        "select exists (
+             select from recruit.candidates where org_id = $1 and candidate_id = $2
+         )",
+    )
+    .bind(org_id)
+    .bind(candidate_id)
+    .fetch_one(connection)
+    .await?;
+    if known { Ok(()) } else { Err(Refusal::NotFound(candidate_id).into()) }
 }
 
 /// List candidates, newest first.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::codes;
 
 pub use self::closing::{CancelJobOrder, FillJobOrder};
+pub(crate) use self::reading::must_be_known;
 pub use self::reading::{GetJobOrder, ListJobOrders};
 
 /// The code of the refusal to change a closed order.

@@ -5,6 +5,8 @@ use platform::{Command, Result, Spec, Tx, trimmed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::candidate;
+
 use super::reading::find;
 use super::{JobOrder, JobOrderState, Refusal, lock_open};
 
@@ -35,6 +37,8 @@ impl Command for FillJobOrder {
         }
         let shortlist = shortlist(tx, self.job_order_id).await?;
         if let Some(stranger) = self.candidate_ids.iter().find(|id| !shortlist.contains(id)) {
+            let org_id = tx.org_id();
+            candidate::must_be_known(tx.connection(), org_id, *stranger).await?;
             return Err(Refusal::NotShortlisted(*stranger).into());
         }
         close(tx, self.job_order_id, JobOrderState::Filled, None).await?;

@@ -89,6 +89,24 @@ pub(super) async fn find(
     Ok(found.ok_or(Refusal::NotFound(job_order_id))?)
 }
 
+/// Refuses job orders that this organisation has not.
+pub(crate) async fn must_be_known(
+    connection: &mut PgConnection,
+    org_id: OrgId,
+    job_order_id: JobOrderId,
+) -> Result<()> {
+    let known: bool = sqlx::query_scalar(
+        "select exists (
+             select from recruit.job_orders where org_id = $1 and job_order_id = $2
+         )",
+    )
+    .bind(org_id)
+    .bind(job_order_id)
+    .fetch_one(connection)
+    .await?;
+    if known { Ok(()) } else { Err(Refusal::NotFound(job_order_id).into()) }
+}
+
 impl FromRow<'_, PgRow> for JobOrder {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let state: String = row.try_get("state")?;

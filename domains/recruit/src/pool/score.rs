@@ -11,7 +11,8 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, Row};
 
-use crate::job_order::lock_open;
+use crate::candidate;
+use crate::job_order::{self, lock_open};
 
 use super::ScorePool;
 use super::scoring::{Contribution, RULE_VERSION};
@@ -106,9 +107,11 @@ impl Command for ShortlistCandidate {
         let Self { job_order_id, candidate_id } = self;
         lock_open(tx, job_order_id).await?;
         let is_new = mark_shortlisted(tx, job_order_id, candidate_id).await?;
-        let scored = find(tx, job_order_id, candidate_id)
-            .await?
-            .ok_or(Refusal::NotScored { job_order_id, candidate_id })?;
+        let Some(scored) = find(tx, job_order_id, candidate_id).await? else {
+            let org_id = tx.org_id();
+            candidate::must_be_known(tx.connection(), org_id, candidate_id).await?;
+            return Err(Refusal::NotScored { job_order_id, candidate_id }.into());
+        };
         if is_new {
             let score = scored.score;
             tx.append(&CandidateShortlisted { job_order_id, candidate_id, score }).await?;
@@ -141,6 +144,8 @@ impl Query for ListScores {
     async fn answer(self, db: &mut Snapshot<'_>) -> Result<Listing<CandidateScore>> {
         let after: Option<(i16, CandidateId)> =
             self.cursor.map(|cursor| cursor.key()).transpose()?;
+        let org_id = db.org_id();
+        job_order::must_be_known(db.connection(), org_id, self.job_order_id).await?;
         let rows = sqlx::query_as(
             "select scores.candidate_id, full_name, score, rule_version, contributions, scored_at,
                  shortlisted_at
@@ -153,7 +158,7 @@ impl Query for ListScores {
              order by -score, candidate_id
              limit $6",
         )
-        .bind(db.org_id())
+        .bind(org_id)
         .bind(self.job_order_id)
         .bind(self.shortlisted_only)
         .bind(after.map(|(score, _)| score))
