@@ -13,6 +13,8 @@ use hyper_util::rt::TokioExecutor;
 use platform::otp::{Clock, Node, ROOT_PATH, Strategy};
 use platform::{Domain, Role};
 use serde_json::{Value, json};
+use server::peer::Proxies;
+use server::serve::edge;
 use testkit::{ACME, Member, TestSystem};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -38,8 +40,9 @@ pub(crate) async fn serve_with(extra_tuning: &str) -> Served {
     let bound = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     bound.set_nonblocking(true).expect("a socket can be made non-blocking");
     let address = bound.local_addr().expect("a bound socket has an address");
-    let edge: platform::MakeEdge = Box::new(move |system| server::serve::edge(system, &bound));
-    let system = testkit::start_with(domains(), Clock::system(), extra_tuning, edge).await;
+    let make_edge: platform::MakeEdge =
+        Box::new(move |system| edge(system, &bound, &Proxies::default()));
+    let system = testkit::start_with(domains(), Clock::system(), extra_tuning, make_edge).await;
     let client = Client::builder(TokioExecutor::new()).build_http();
     Served { system, address, client }
 }

@@ -48,8 +48,8 @@ pub use audit::{CheckpointOptions, ProofOptions, VerifyOptions};
 pub use command::{command, write_completions};
 pub use exit::Exit;
 pub use options::{
-    BusKind, CellOptions, DatabaseOptions, Format, LogFormat, ProfileKind, Secret, ServeOptions,
-    Server, Style,
+    BusKind, CellOptions, DatabaseOptions, Format, LogFormat, Network, ProfileKind, Secret,
+    ServeOptions, Server, Style,
 };
 pub use request::{Remote, Request, Task, parse};
 pub use run::run;

@@ -3,7 +3,7 @@
 //! The doc comments here are that help.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -118,6 +118,17 @@ pub struct ServeOptions {
         default_value = "127.0.0.1:4000"
     )]
     pub listen: SocketAddr,
+    /// A proxy in front, by address or network; only what it says of its own peer is believed
+    /// (`X-Forwarded-For`, `X-Forwarded-Proto`). May be given several times, or with commas
+    #[arg(
+        long,
+        value_name = "ADDRESS[/BITS]",
+        value_delimiter = ',',
+        value_parser = network,
+        env = "FINNEST_TRUSTED_PROXIES",
+        hide_env_values = true
+    )]
+    pub trusted_proxy: Vec<Network>,
     /// Add the demo organisation, its users and their tokens
     #[arg(long, env = "FINNEST_DEMO", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
@@ -203,6 +214,15 @@ pub struct ServeOptions {
     pub database: DatabaseOptions,
 }
 
+/// A network: an address, and how many of its first bits are the same for all that belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// The address.
+    pub address: IpAddr,
+    /// The bits; no more than the address has.
+    pub bits: u8,
+}
+
 /// Which rules of security hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProfileKind {
@@ -261,6 +281,16 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     first.copied().ok_or_else(|| format!("no address is known by the name {text}"))
 }
 
+/// A network by its first address and its bits, or a single address.
+fn network(text: &str) -> Result<Network, String> {
+    let expected = "an address or a network is expected, as in 10.0.0.7 or 10.0.0.0/8";
+    let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+    let address: IpAddr = address.trim().parse().map_err(|_| expected)?;
+    let all = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Ok(all), |bits| bits.trim().parse().map_err(|_| expected))?;
+    if bits > all { Err(expected.to_owned()) } else { Ok(Network { address, bits }) }
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could refuse")]
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::from(text))
@@ -296,6 +326,24 @@ mod tests {
         ] {
             assert_eq!(address(text).map(|address| address.to_string()), Ok(expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let check = |text: &str, expected: Option<(&str, u8)>| {
+            let expected = expected.map(|(address, bits)| Network {
+                address: address.parse().expect("an address"),
+                bits,
+            });
+            assert_eq!(network(text).ok(), expected, "{text}");
+        };
+
+        check("10.0.0.7", Some(("10.0.0.7", 32)));
+        check("10.0.0.0/8", Some(("10.0.0.0", 8)));
+        check("2001:db8::/32", Some(("2001:db8::", 32)));
+        check("10.0.0.0/33", None);
+        check("10.0.0.0/-1", None);
+        check("proxy.internal", None);
     }
 
     #[test]

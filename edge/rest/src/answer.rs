@@ -1,17 +1,22 @@
 //! Answers: from what an operation said to what goes over the wire. The only table of statuses.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use platform::{Answer, Error, FieldError, Kind, Verb};
+use platform::{Answer, Budget, Error, FieldError, Kind, Verb};
 
 use crate::input::InputError;
 use crate::json::JsonError;
-use crate::problem::Problem;
+use crate::problem::{Problem, whole_seconds};
 use crate::route::Route;
 
 /// Says that an answer was remembered from an earlier request with the same key.
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Which limit a caller comes nearest to: its quota, and the seconds in which that comes back.
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How much of that quota is left, and the seconds until all of it is back.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The status of a refusal or a failure.
 const fn status_of(kind: Kind) -> StatusCode {
@@ -53,6 +58,20 @@ pub(crate) fn success(route: &Route, answer: Answer) -> Response {
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     response
+}
+
+/// Tells what the caller may still ask for, as structured fields of the IETF's draft.
+pub(crate) fn budgeted(headers: &mut HeaderMap, budget: Budget) {
+    let Budget { policy, burst, remaining, .. } = budget;
+    let (window, full) = (whole_seconds(budget.window), whole_seconds(budget.full_after));
+    let said = [
+        (RATE_LIMIT_POLICY, format!("\"{policy}\";q={burst};w={window}")),
+        (RATE_LIMIT, format!("\"{policy}\";r={remaining};t={full}")),
+    ];
+    for (name, value) in said {
+        let value = HeaderValue::try_from(value).expect("a policy and numbers are visible ASCII");
+        headers.insert(name, value);
+    }
 }
 
 impl From<Error> for Problem {

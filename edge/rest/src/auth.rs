@@ -2,18 +2,48 @@
 //!
 //! **Invariant:** the organisation comes from the token and from nowhere else.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use platform::{Identity, System};
+use platform::{Access, Budget, Caller, Identity, Peer, Scope, System};
 
 use crate::problem::Problem;
+use crate::request::RequestIds;
 
 /// Asks for a token.
 const CHALLENGE: &str = r#"Bearer realm="finnest""#;
 /// Says that the token given is not one of ours, or not any more.
 const CHALLENGE_AGAIN: &str = r#"Bearer realm="finnest", error="invalid_token""#;
 
-/// Who makes a request.
-pub(crate) async fn identify(system: &System, headers: &HeaderMap) -> Result<Identity, Problem> {
+/// Who makes a request, and what it may still ask for.
+pub(crate) async fn admit(
+    system: &System,
+    access: Access,
+    parts: &Parts,
+) -> Result<(Scope, Budget), Problem> {
+    let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
+    let stranger = Caller::Stranger(address(parts));
+    let (scope, budget) = if access == Access::Anyone {
+        (Scope::anonymous(ids.correlation_id), system.admit(stranger)?)
+    } else {
+        let identity = identify(system, stranger, &parts.headers).await?;
+        (identity.scope(ids.correlation_id), system.admit(Caller::Known(&identity))?)
+    };
+    Ok((scope.traced(ids.traceparent), budget))
+}
+
+/// Where a request comes from. Without a listener in front nobody knows, and all are one.
+fn address(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<Peer>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address)
+}
+
+async fn identify(
+    system: &System,
+    stranger: Caller<'_>,
+    headers: &HeaderMap,
+) -> Result<Identity, Problem> {
     let Some(token) = bearer(headers) else {
         return Err(unauthenticated(
             "token_missing",
@@ -21,13 +51,13 @@ pub(crate) async fn identify(system: &System, headers: &HeaderMap) -> Result<Ide
             CHALLENGE,
         ));
     };
-    system.authenticate(token).await?.ok_or_else(|| {
-        unauthenticated(
-            "token_unknown",
-            "the token is unknown, expired or revoked",
-            CHALLENGE_AGAIN,
-        )
-    })
+    if let Some(identity) = system.authenticate(token).await? {
+        return Ok(identity);
+    }
+    // Each guess costs a question to the database, so nobody may guess without end.
+    system.admit(stranger)?;
+    let detail = "the token is unknown, expired or revoked";
+    Err(unauthenticated("token_unknown", detail, CHALLENGE_AGAIN))
 }
 
 fn unauthenticated(code: &'static str, detail: &str, challenge: &'static str) -> Problem {

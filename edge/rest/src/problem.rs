@@ -99,7 +99,7 @@ pub(crate) const FAILURE: &str =
     "something went wrong on our side; the request id finds it in the log";
 
 /// A client that waits a little too long loses nothing; one that comes too early is refused again.
-fn whole_seconds(after: Duration) -> u64 {
+pub(crate) fn whole_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)
 }
 

@@ -92,10 +92,7 @@ fn finish(response: Response, ids: RequestIds) -> Response {
     let mut response = match as_problem(&response) {
         Some(problem) => {
             let mut answer = problem.answer(Some(ids.request_id));
-            // What a refusal says in its headers stays: which methods are allowed, how to log in.
-            if let Some(allow) = response.headers().get(header::ALLOW) {
-                answer.headers_mut().insert(header::ALLOW, allow.clone());
-            }
+            keep_headers(response.headers(), answer.headers_mut());
             answer
         }
         None => response,
@@ -107,6 +104,16 @@ fn finish(response: Response, ids: RequestIds) -> Response {
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// What a refusal says in its headers stays: which methods are allowed, how much more may be asked.
+fn keep_headers(said: &HeaderMap, headers: &mut HeaderMap) {
+    for (name, value) in said {
+        let is_of_the_body = name.as_str().starts_with("content-");
+        if !is_of_the_body && !headers.contains_key(name) {
+            headers.insert(name, value.clone());
+        }
+    }
 }
 
 fn as_problem(response: &Response) -> Option<Problem> {

@@ -9,17 +9,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Json, Router, middleware};
-use platform::{Access, Answer, Error, Scope, System, Verb};
+use platform::{Answer, Budget, Error, System, Verb};
 use serde_json::{Value, json};
 
-use crate::answer::success;
-use crate::auth::identify;
+use crate::answer::{budgeted, success};
+use crate::auth::admit;
 use crate::input::{Pieces, merge};
 use crate::limits::{self, ANSWER_WITHIN, Places};
 use crate::metrics::HttpMetrics;
 use crate::openapi;
 use crate::problem::Problem;
-use crate::request::{RequestIds, Template, envelope};
+use crate::request::{Template, envelope};
 use crate::route::{API, Route};
 
 /// What every handler needs.
@@ -71,24 +71,29 @@ const fn filter(verb: Verb) -> MethodFilter {
 
 /// Answers a request for an operation.
 async fn serve(rest: Rest, route: Arc<Route>, request: Request) -> Response {
-    let mut response = match call(&rest, &route, request).await {
+    let mut budget = None;
+    let mut response = match call(&rest, &route, request, &mut budget).await {
         Ok(answer) => success(&route, answer),
         Err(problem) => problem.into_response(),
     };
+    if let Some(budget) = budget {
+        budgeted(response.headers_mut(), budget);
+    }
     response.extensions_mut().insert(Template(route.template.as_str().into()));
     response
 }
 
-async fn call(rest: &Rest, route: &Route, request: Request) -> Result<Answer, Problem> {
+/// `budget` is told even where the request is refused afterwards.
+async fn call(
+    rest: &Rest,
+    route: &Route,
+    request: Request,
+    budget: &mut Option<Budget>,
+) -> Result<Answer, Problem> {
     let (mut parts, body) = request.into_parts();
     let _place = rest.places.enter()?;
-    let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
-    let scope = if route.access == Access::Anyone {
-        Scope::anonymous(ids.correlation_id)
-    } else {
-        identify(&rest.system, &parts.headers).await?.scope(ids.correlation_id)
-    };
-    let scope = scope.traced(ids.traceparent);
+    let (scope, left) = admit(&rest.system, route.access, &parts).await?;
+    *budget = Some(left);
     let path = path_fields(route, &mut parts).await?;
     let query = query_fields(&parts)?;
     let key = if route.takes_key() { idempotency_key(&parts.headers)? } else { None };

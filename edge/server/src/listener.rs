@@ -13,13 +13,15 @@
 //! ```
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as BoundListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -29,6 +31,9 @@ use platform::otp::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt as _;
+
+use crate::peer::Proxies;
 
 /// The most connections at once; further clients wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -106,11 +111,13 @@ pub fn connections() -> ChildSpec {
 pub fn acceptor(
     bound: &BoundListener,
     router: Router,
+    proxies: Proxies,
     patience: impl Fn() -> Shutdown + Send + Sync + 'static,
 ) -> ChildSpec {
     let shared = Arc::new(Shared {
         bound: bound.try_clone().map_err(|error| error.to_string()),
         router,
+        proxies,
         patience: Box::new(patience),
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         accepted: AtomicU64::new(0),
@@ -123,6 +130,7 @@ pub fn acceptor(
 struct Shared {
     bound: Result<BoundListener, String>,
     router: Router,
+    proxies: Proxies,
     patience: Box<dyn Fn() -> Shutdown + Send + Sync>,
     places: Arc<Semaphore>,
     accepted: AtomicU64,
@@ -130,12 +138,18 @@ struct Shared {
 
 impl Shared {
     /// The process that serves one connection.
-    fn connection(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> ChildSpec {
+    fn connection(
+        &self,
+        stream: TcpStream,
+        from: IpAddr,
+        place: OwnedSemaphorePermit,
+    ) -> ChildSpec {
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        let router = self.router.clone();
+        let (router, proxies) = (self.router.clone(), self.proxies.clone());
         ChildSpec::task(format!("connection-{number}"), move |context| async move {
             let _place = place;
-            serve(stream, router, &context).await;
+            let asking = Asking { from, proxies };
+            serve(stream, router, asking, &context).await;
             Ok(())
         })
         .shutdown((self.patience)())
@@ -182,8 +196,8 @@ impl Acceptor {
         let places = Arc::clone(&self.shared.places);
         let place = places.acquire_owned().await.expect("nobody closes it");
         match socket.accept().await {
-            Ok((stream, _)) => {
-                let connection = self.shared.connection(stream, place);
+            Ok((stream, from)) => {
+                let connection = self.shared.connection(stream, from.ip(), place);
                 while let Err(error) = connections.start_child(connection.clone()).await {
                     if !matches!(error, RequestError::NoProc | RequestError::Exited(_)) {
                         tracing::warn!(%error, "a connection could not be served");
@@ -208,8 +222,24 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// Where the requests of one connection come from.
+#[derive(Clone)]
+struct Asking {
+    from: IpAddr,
+    proxies: Proxies,
+}
+
+impl Asking {
+    /// Tells the surfaces who asks.
+    fn told<B>(&self, mut request: Request<B>) -> Request<B> {
+        let peer = self.proxies.peer(self.from, request.headers());
+        request.extensions_mut().insert(peer);
+        request
+    }
+}
+
 /// Serves one connection until the client ends it or the server stops.
-async fn serve(stream: TcpStream, router: Router, context: &RunContext) {
+async fn serve(stream: TcpStream, router: Router, asking: Asking, context: &RunContext) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection is gone already");
         return;
@@ -220,6 +250,7 @@ async fn serve(stream: TcpStream, router: Router, context: &RunContext) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(HEADER_BYTES_MAX);
+    let router = router.map_request(move |request: Request<Incoming>| asking.told(request));
     let service = TowerToHyperService::new(router);
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -272,7 +303,7 @@ mod tests {
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .intensity(Intensity::new(1_000_000, Duration::from_secs(1)))
             .child(connections())
-            .child(acceptor(&bound, router, move || patience));
+            .child(acceptor(&bound, router, Proxies::default(), move || patience));
         let root = Root::start(spec, Clock::system()).await.expect("the tree starts");
         Served { root, address, _bound: bound }
     }

@@ -16,6 +16,7 @@ use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::peer::Proxies;
 use crate::settings::Settings;
 use crate::{audit, cell, demo, listener, secret};
 
@@ -31,6 +32,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let bound = listener::bind(settings.listen)?;
     let mut signals = Signals::new()?;
     let demo = settings.demo;
+    let proxies = Proxies::new(&settings.trusted_proxies);
     let database = settings.source.database().await?;
     let config = Config {
         security: Security {
@@ -49,7 +51,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         shelf: settings.shelf.clone(),
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
-            let mut children = edge(system, &bound);
+            let mut children = edge(system, &bound, &proxies);
             if demo {
                 // Before the first request is answered: who finds the platform ready finds it all.
                 children.insert(0, demo::child(system));
@@ -132,7 +134,7 @@ fn relay_to(url: &str) -> MakeRelay {
 
 /// The surfaces behind one listener.
 #[must_use]
-pub fn edge(system: &System, bound: &TcpListener) -> Vec<ChildSpec> {
+pub fn edge(system: &System, bound: &TcpListener, proxies: &Proxies) -> Vec<ChildSpec> {
     let sockets = Sockets::new();
     let router: Router = rest::router(system.clone())
         .merge(socket::router(system.clone(), &sockets))
@@ -142,7 +144,8 @@ pub fn edge(system: &System, bound: &TcpListener) -> Vec<ChildSpec> {
     let tuned = system.clone();
     let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
-    vec![listener::connections(), sockets.child(), listener::acceptor(bound, router, patience)]
+    let acceptor = listener::acceptor(bound, router, proxies.clone(), patience);
+    vec![listener::connections(), sockets.child(), acceptor]
 }
 
 fn announce(settings: &Settings, began: Instant) {

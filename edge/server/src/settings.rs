@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use cli::{BusKind, CheckpointOptions, DatabaseOptions, ProfileKind, Secret, ServeOptions};
+use cli::{
+    BusKind, CheckpointOptions, DatabaseOptions, Network, ProfileKind, Secret, ServeOptions,
+};
 use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
@@ -20,6 +22,8 @@ use uuid::Uuid;
 pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Whose word about its own peer is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Whether to make the demo organisation.
     pub demo: bool,
     /// supervision.toml; the one built in when there is none at the usual place.
@@ -70,6 +74,7 @@ impl From<ServeOptions> for Settings {
         Self {
             shelf,
             listen: options.listen,
+            trusted_proxies: options.trusted_proxy,
             demo: options.demo,
             supervision: options.config,
             source: options.database.into(),

@@ -11,6 +11,7 @@ mod application;
 mod difference;
 mod problem;
 mod queue;
+mod rates;
 mod read;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use application::ApplicationTuning;
 pub use difference::Difference;
 pub use problem::{ConfigError, ConfigErrors};
 pub use queue::QueueTuning;
+pub use rates::{Rate, RateTuning};
 
 /// What the tree has, so that the page can be checked against it.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +126,7 @@ struct Settings {
     shutdown: Option<Duration>,
     queue_limit: Option<u32>,
     queue: QueueTuning,
+    rates: RateTuning,
     in_flight_max: Option<u32>,
     statement_timeout: Option<Duration>,
     escalate: Option<bool>,
@@ -223,6 +226,12 @@ impl Tuning {
     #[must_use]
     pub fn domain(&self, name: &str) -> Resolved {
         self.resolve(self.domains.get(name))
+    }
+
+    /// How often callers may ask at the edge.
+    #[must_use]
+    pub fn rates(&self) -> RateTuning {
+        self.sections.get("edge").map(|table| table.rates).unwrap_or_default()
     }
 
     /// What happens when a domain exceeds its intensity.

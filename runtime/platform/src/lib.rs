@@ -19,6 +19,7 @@ mod idempotency;
 mod identity;
 mod inline;
 mod job;
+mod limits;
 mod listing;
 mod migrate;
 mod operation;
@@ -66,6 +67,7 @@ pub use kernel::{
     Principal, Recorded, Role, Scope, SecondFactor, Timestamp, Topic, TraceParent, UnknownVersion,
     UserId, canonical_bytes,
 };
+pub use limits::{Budget, Caller, Peer};
 pub use listing::{BadCursor, Cursor, Limit, Listing};
 pub use migrate::{MigrateError, checksum as migrations_checksum, migrate};
 pub use operation::{

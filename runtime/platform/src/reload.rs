@@ -160,6 +160,10 @@ impl System {
             "queue_limit" | "in_flight_max" | "statement_timeout_ms" => APPLIED.to_owned(),
             // For all nodes, by the producer of this one.
             key if key.starts_with("queue_") => APPLIED.to_owned(),
+            // Asked for at each request.
+            key if table == "edge" && (key.ends_with("_per_second") || key.ends_with("_burst")) => {
+                APPLIED.to_owned()
+            }
             "strategy" | "max_restarts" | "max_seconds" | "shutdown_ms" | "restart"
             | "on_give_up" | "quarantine_ms" => {
                 if untold.contains(&supervisor) {

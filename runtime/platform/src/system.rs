@@ -28,6 +28,7 @@ use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
 use crate::home::{Homes, Rooms};
 use crate::identity::Identities;
+use crate::limits::Limits;
 use crate::operation::{Command, Query};
 use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
@@ -58,6 +59,7 @@ struct Inner {
     rebuilds: Rebuilds,
     telemetry: Telemetry,
     identities: Identities,
+    limits: Limits,
     homes: Homes,
     cells: HashMap<&'static str, Arc<Cell>>,
     tree: Tree,
@@ -142,6 +144,7 @@ impl System {
             rebuilds: Rebuilds::new(),
             telemetry: Telemetry::new(),
             identities: Identities::default(),
+            limits: Limits::new(),
             tuned,
             homes,
             cells: cells.into_iter().map(|cell| (cell.domain().as_str(), cell)).collect(),
@@ -212,6 +215,10 @@ impl System {
         operation.map(|operation| operation.domain).ok_or_else(|| {
             Error::failure(format!("no domain declares {}", std::any::type_name::<T>()))
         })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.limits
     }
 
     pub(crate) fn identities(&self) -> &Identities {

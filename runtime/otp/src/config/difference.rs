@@ -38,6 +38,9 @@ impl Tuning {
                 if name == "domains" {
                     values.extend(give_up(&page.give_up()));
                 }
+                if name == "edge" {
+                    values.extend(page.rates().values());
+                }
                 values
             });
             compare(&mut found, name, both);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::problem::{Problems, hint};
-use super::{ConfigErrors, Known, Placement, Settings, Tuning, application, queue};
+use super::{ConfigErrors, Known, Placement, Settings, Tuning, application, queue, rates};
 use crate::{Restart, Strategy};
 
 /// What every supervisor may say.
@@ -85,8 +85,11 @@ fn top_level(tuning: &mut Tuning, problems: &mut Problems<'_>, known: &Known, en
     } else if name == "application" && !known.applications.is_empty() {
         // Read with what is missing, once the rest of the page has been.
     } else if let Some(children) = known.sections.get(name) {
-        let keys: &[&[&str]] =
-            if name == "domains" { &[SUPERVISOR, GIVE_UP] } else { &[SUPERVISOR] };
+        let keys: &[&[&str]] = match name {
+            "domains" => &[SUPERVISOR, GIVE_UP],
+            "edge" => &[SUPERVISOR, rates::KEYS],
+            _ => &[SUPERVISOR],
+        };
         let settings = table(problems, entry, keys, children);
         tuning.sections.insert(name.to_owned(), settings);
     } else {
@@ -230,6 +233,7 @@ fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint
         "placement" => settings.placement = Some(choice(name, item, PLACEMENTS)?),
         "memory_max_mb" => settings.memory_max_mb = Some(integer(name, item, 64..=1_048_576)?),
         _ if queue::KEYS.contains(&name) => settings.queue.set(name, item)?,
+        _ if rates::KEYS.contains(&name) => settings.rates.set(name, item)?,
         _ => unreachable!("`{name}` is in a list of keys and has no reader"),
     }
     Ok(())

@@ -1,58 +1,21 @@
 //! The REST surface over a real system: every kind of answer, as a client sees it.
 
+mod edge;
 mod fixture;
+mod limits;
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
+use axum::http::{Request, StatusCode, header};
 use platform::Role;
 use serde_json::{Value, json};
-use testkit::{ACME, TestSystem};
+use testkit::ACME;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-/// A system and its routes.
-struct Edge {
-    system: TestSystem,
-    router: Router,
-    token: String,
-}
-
-impl Edge {
-    async fn start() -> Self {
-        let system = testkit::start([fixture::domain()]).await;
-        let router = rest::router(system.system().clone());
-        let token = system.member(ACME, Role::Staff).token().to_owned();
-        Self { system, router, token }
-    }
-
-    /// A request by a member of staff.
-    fn request(&self, method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
-        Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body.into())
-            .expect("the request is well-formed")
-    }
-
-    async fn send(&self, request: Request<Body>) -> (Response<()>, Value) {
-        let answer = self.router.clone().oneshot(request).await.expect("a router answers");
-        let (parts, body) = answer.into_parts();
-        let bytes = body.collect().await.expect("the body is in memory").to_bytes();
-        let body = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
-        (Response::from_parts(parts, ()), body)
-    }
-
-    async fn call(&self, method: &str, path: &str, body: &str) -> (Response<()>, Value) {
-        self.send(self.request(method, path, body.to_owned())).await
-    }
-}
+use crate::edge::Edge;
 
 #[tokio::test]
 async fn what_is_created_is_answered_with_its_address() {
