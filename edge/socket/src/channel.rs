@@ -4,13 +4,15 @@
 //! input as payload is answered with its output, or with the same refusal every other surface
 //! gives.
 
+use platform::bus::Tracked;
 use platform::{Access, Domain, Error, FieldError, Role, Topic, Verb, allows};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::channels::{Join, Request};
-use crate::feed::{Feed, Resume};
+use crate::feed::{Ear, Feed, Resume};
 use crate::frame::{Payload, Status};
+use crate::presence::{self, UPDATE};
 use crate::socket::Client;
 
 /// The topic on which operators watch the supervision tree.
@@ -23,7 +25,9 @@ pub(crate) struct Granted {
     /// What the answer says.
     pub(crate) response: Value,
     /// What the channel will be told.
-    pub(crate) feed: Feed,
+    pub(crate) feed: Ear,
+    /// Lets the client be seen, if it wants that.
+    pub(crate) tracked: Option<Tracked>,
 }
 
 /// Lets a client into a topic, or says why not.
@@ -34,7 +38,7 @@ pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Value>
             return Err(forbidden("only operators may watch the supervision tree"));
         }
         let (feed, response) = Feed::supervision(&client.system).map_err(|error| failed(&error))?;
-        return Ok(Granted { response, feed });
+        return granted(client, join, feed, response);
     }
     let topic: Topic = join.topic.parse().map_err(|_| unmatched())?;
     let domain = client.system.catalog().domain(&topic.domain).ok_or_else(unmatched)?;
@@ -47,7 +51,12 @@ pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Value>
     }
     let (feed, response) =
         Feed::events(&client.system, topic, resume).await.map_err(|error| failed(&error))?;
-    Ok(Granted { response, feed })
+    granted(client, join, feed, response)
+}
+
+fn granted(client: &Client, join: &Join, feed: Feed, response: Value) -> Result<Granted, Value> {
+    let (tracked, present) = presence::enter(client, join)?.unzip();
+    Ok(Granted { response, feed: Ear::new(feed, present), tracked })
 }
 
 /// Whoever may read nothing of a domain may not listen to it either.
@@ -61,7 +70,14 @@ fn may_listen(role: Role, domain: &Domain) -> bool {
 }
 
 /// Calls the operation that a message names, in the name of the connected user.
-pub(crate) async fn call(client: &Client, request: &Request) -> (Status, Value) {
+pub(crate) async fn call(
+    client: &Client,
+    request: &Request,
+    tracked: Option<&Tracked>,
+) -> (Status, Value) {
+    if request.event == UPDATE {
+        return presence::update(tracked, request);
+    }
     let domain = match request.topic.parse::<Topic>() {
         Ok(topic) => topic.domain,
         Err(_) => OPERATOR.to_owned(),

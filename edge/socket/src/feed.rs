@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use platform::bus::{BusEvent, Interrupted, Subscription};
+use platform::bus::{BusEvent, Interrupted, Subscription, Watching};
 use platform::otp::SupervisionEvent;
 use platform::store::{begin_reading, read};
 use platform::{Error, Position, System, Topic, live_event};
@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::frame::Payload;
+use crate::presence;
 
 /// The most events that are told again to a client that comes back.
 pub(crate) const REPLAYED_MAX: u32 = 1_000;
@@ -64,7 +65,30 @@ pub(crate) enum Told {
     Ended,
 }
 
-/// What a channel is told.
+/// What a channel is told: of its topic, and of who is present there.
+pub(crate) struct Ear {
+    feed: Feed,
+    present: Option<Watching>,
+}
+
+impl Ear {
+    pub(crate) fn new(feed: Feed, present: Option<Watching>) -> Self {
+        Self { feed, present }
+    }
+
+    /// Waits for the next thing to tell. What was missed comes first, then who is present.
+    pub(crate) async fn next(&mut self) -> Told {
+        match &mut self.present {
+            Some(present) if !self.feed.has_missed() => tokio::select! {
+                seen = present.recv() => presence::told(seen),
+                told = self.feed.next() => told,
+            },
+            _ => self.feed.next().await,
+        }
+    }
+}
+
+/// What is told of a topic.
 pub(crate) enum Feed {
     /// The events of a topic.
     Events(Events),
@@ -104,6 +128,11 @@ impl Feed {
         let events = system.tree().subscribe();
         let answer = json!({ "tree": serde_json::to_value(system.tree().snapshot())? });
         Ok((Self::Supervision { system: system.clone(), events }, answer))
+    }
+
+    /// Whether something is to be told again before anything new.
+    fn has_missed(&self) -> bool {
+        matches!(self, Self::Events(events) if !events.missed.is_empty())
     }
 
     /// Waits for the next thing to tell.

@@ -19,6 +19,8 @@
 //! A join may carry `last_seq`, the position of the last event seen; what came after it is told
 //! first. The answer says `seq` (where the feed goes on), `replayed` (how many events follow) and
 //! `gap` (too much was missed: load anew).
+//!
+//! A join with `presence` is seen by the others on its topic, and sees them.
 
 mod channel;
 pub mod channels;
@@ -26,6 +28,7 @@ mod credential;
 mod door;
 mod feed;
 pub mod frame;
+mod presence;
 mod socket;
 mod sockets;
 mod wire;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use platform::bus::Tracked;
 use platform::{Identity, System};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::channel::{self, Granted};
 use crate::channels::{Channels, Instance, Join, Request, Step};
 use crate::door::MESSAGE_BYTES_MAX;
-use crate::feed::{Feed, Told};
+use crate::feed::{Ear, Told};
 use crate::frame::{Incoming, Outgoing, Status};
 use crate::sockets::{Open, Patience};
 use crate::wire::{Goodbye, SlowConsumer, Wire};
@@ -32,8 +33,8 @@ pub(crate) struct Client {
     pub(crate) identity: Identity,
 }
 
-/// Ends the events of a channel when dropped.
-struct Following(AbortHandle);
+/// Ends the events of a channel when dropped, and with them that its client is seen there.
+struct Following(AbortHandle, Option<Arc<Tracked>>);
 
 impl Drop for Following {
     fn drop(&mut self) {
@@ -44,7 +45,7 @@ impl Drop for Following {
 type Joining = BoxFuture<'static, (Join, Result<Granted, Value>)>;
 type Called = (Request, Option<(Status, Value)>);
 /// The feed comes back with what it told, except when it broke.
-type Heard = (Arc<str>, Instance, Option<(Feed, Told)>);
+type Heard = (Arc<str>, Instance, Option<(Ear, Told)>);
 
 struct Socket {
     wire: Wire,
@@ -152,7 +153,11 @@ impl Socket {
             match step {
                 Step::Send(outgoing) => self.wire.send(outgoing.message())?,
                 Step::Join(join) => self.joining = Some(decide(Arc::clone(&self.client), join)),
-                Step::Work(request) => self.calls.push(work(Arc::clone(&self.client), request)),
+                Step::Work(request) => {
+                    let following = self.channels.feed(&request.topic, request.instance);
+                    let tracked = following.and_then(|following| following.1.clone());
+                    self.calls.push(work(Arc::clone(&self.client), request, tracked));
+                }
             }
         }
         Ok(())
@@ -165,13 +170,13 @@ impl Socket {
         join: &Join,
         decided: Result<Granted, Value>,
     ) -> Result<(), SlowConsumer> {
-        let Granted { response, feed } = match decided {
+        let Granted { response, feed, tracked } = match decided {
             Ok(granted) => granted,
             Err(refused) => return self.wire.send(join.reply(Status::Error, refused).message()),
         };
         self.wire.send(join.reply(Status::Ok, response).message())?;
         let (handle, registration) = AbortHandle::new_pair();
-        let instance = self.channels.enter(join, Following(handle));
+        let instance = self.channels.enter(join, Following(handle, tracked.map(Arc::new)));
         let next = listen(Arc::from(join.topic.as_str()), instance, feed);
         self.feeds.push(Abortable::new(next, registration));
         Ok(())
@@ -195,7 +200,7 @@ impl Socket {
         &mut self,
         topic: Arc<str>,
         instance: Instance,
-        told: Option<(Feed, Told)>,
+        told: Option<(Ear, Told)>,
     ) -> Result<(), SlowConsumer> {
         let Some((feed, told)) = told else {
             return self.crash(&topic, instance);
@@ -206,7 +211,7 @@ impl Socket {
         match told {
             Told::Event { event, payload } => {
                 let (handle, registration) = AbortHandle::new_pair();
-                *following = Following(handle);
+                following.0 = handle;
                 let push =
                     Outgoing::Push { join_ref: None, topic: topic.to_string(), event, payload };
                 self.wire.send(push.message())?;
@@ -248,15 +253,20 @@ fn decide(client: Arc<Client>, join: Join) -> Joining {
     .boxed()
 }
 
-fn work(client: Arc<Client>, request: Request) -> BoxFuture<'static, Called> {
+fn work(
+    client: Arc<Client>,
+    request: Request,
+    tracked: Option<Arc<Tracked>>,
+) -> BoxFuture<'static, Called> {
     async move {
-        let answer = AssertUnwindSafe(channel::call(&client, &request)).catch_unwind().await.ok();
+        let calling = AssertUnwindSafe(channel::call(&client, &request, tracked.as_deref()));
+        let answer = calling.catch_unwind().await.ok();
         (request, answer)
     }
     .boxed()
 }
 
-fn listen(topic: Arc<str>, instance: Instance, mut feed: Feed) -> BoxFuture<'static, Heard> {
+fn listen(topic: Arc<str>, instance: Instance, mut feed: Ear) -> BoxFuture<'static, Heard> {
     async move {
         let told = AssertUnwindSafe(feed.next()).catch_unwind().await.ok();
         (topic, instance, told.map(|told| (feed, told)))

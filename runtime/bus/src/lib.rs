@@ -16,8 +16,10 @@
 //! dies, its subscribers are gone too; whoever has to go on keeps its place under a name, which is
 //! the [contract](backend) that other transports keep as well.
 //!
-//! **Invariant:** only sealed events travel here, in the order of their positions; nothing here can
-//! hold up the log.
+//! Beside the events there is [presence](Presence): who is connected now.
+//!
+//! **Invariant:** of events only sealed ones travel here, in the order of their positions; nothing
+//! here can hold up the log.
 
 pub mod backend;
 pub mod bridge;
@@ -25,6 +27,7 @@ pub mod broadcast;
 mod counts;
 mod event;
 mod mailbox;
+pub mod presence;
 mod subscription;
 mod tail;
 mod topic_filter;
@@ -35,6 +38,7 @@ pub use broadcast::Bus;
 pub use counts::QueueCounts;
 pub use event::{BusEvent, Heading};
 pub use mailbox::LossClass;
+pub use presence::{Presence, PresenceError, Seen, Tracked, Watching};
 pub use subscription::{DurableError, DurableSubscription, Interrupted, Subscription};
 pub use tail::{MemoryPlaces, Places, Tail};
 pub use topic_filter::{ParseFilterError, TopicFilter};

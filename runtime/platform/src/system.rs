@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::{Bus, Tail};
+use bus::{Bus, Presence, Tail};
 use chrono::SubsecRound as _;
 use jobs::Queues;
 use kernel::{DomainName, Scope, Timestamp};
@@ -55,6 +55,7 @@ struct Inner {
     log: Log,
     queues: Queues,
     bus: Bus,
+    presence: Presence,
     relayed: OnceLock<watch::Receiver<Relayed>>,
     rebuilds: Rebuilds,
     telemetry: Telemetry,
@@ -138,6 +139,7 @@ impl System {
         let homes = Homes::new(&catalog, &tuned.now(), &app, connections_max);
         let inner = Inner {
             log: Log::new(pool.clone(), clock.clone()),
+            presence: Presence::new(&node),
             queues: Queues::new(pool.clone(), clock.clone(), node),
             bus: Bus::new(BUS_CAPACITY),
             relayed: OnceLock::new(),
@@ -245,6 +247,12 @@ impl System {
     #[must_use]
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
+    }
+
+    /// Who is connected now, on any node.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
     }
 
     /// The live events for whoever acts on them and may miss none: each subscription goes on from

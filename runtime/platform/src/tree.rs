@@ -5,7 +5,7 @@
 //! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
-//! ├─ bus              one_for_one: broadcast, bridge, credentials, a relay if one is wanted
+//! ├─ bus              one_for_one: broadcast, bridge, presence, credentials, a relay if one is wanted
 //! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner,
 //! │                   reindexer, cron, bulks
 //! ├─ domains          one_for_one, quarantine: a subtree each
@@ -85,13 +85,15 @@ impl Parts {
         let (log, queues) = (system.log(), system.queues());
         let mut store = vec![store::sealer::child(log), store::partition::keeper(log)];
         if live.wakes == Wakes::Shared {
-            // One connection a node for all hints, those of the queues too.
-            store.push(store::wake::child_with(log, Arc::new(QueueNews(queues.clone()))));
+            // One connection a node for all that nodes tell each other.
+            let news = NodeNews { queues: queues.clone(), presence: system.presence().clone() };
+            store.push(store::wake::child_with(log, Arc::new(news)));
         }
         store.extend(live.signing.map(|options| keeper::child(log, &options)));
         let mut bus = vec![
             bus::broadcast::child(system.bus()),
             bus::bridge::child(system.bus(), feed::of(log)),
+            system.presence().child(),
         ];
         bus.extend(forget::child(system));
         bus.extend(live.relay);
@@ -120,16 +122,30 @@ impl Parts {
     }
 }
 
-/// What the queues of this node and the others tell each other.
-struct QueueNews(jobs::Queues);
+/// What this node and the others tell each other: hints of the queues, and who is present.
+struct NodeNews {
+    queues: jobs::Queues,
+    presence: bus::Presence,
+}
 
-impl store::wake::Passenger for QueueNews {
+/// What the news of presence begin with; those of the queues begin otherwise.
+const OF_PRESENCE: &str = "presence ";
+
+impl store::wake::Passenger for NodeNews {
     fn next(&self) -> BoxFuture<'_, String> {
-        Box::pin(self.0.news())
+        Box::pin(async {
+            tokio::select! {
+                news = self.queues.news() => news,
+                telling = self.presence.telling() => format!("{OF_PRESENCE}{telling}"),
+            }
+        })
     }
 
     fn hear(&self, telling: &str) {
-        self.0.hear(telling);
+        match telling.strip_prefix(OF_PRESENCE) {
+            Some(telling) => self.presence.hear(telling),
+            None => self.queues.hear(telling),
+        }
     }
 }
 
@@ -276,7 +292,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
         ("root", &["database"]),
         ("postgres", &["server"]),
         ("store", &["sealer", "partition_keeper", "wake", "checkpoints"]),
-        ("bus", &["broadcast", "bridge", "credentials", "relay"]),
+        ("bus", &["broadcast", "bridge", "presence", "credentials", "relay"]),
         (
             "jobs",
             &[

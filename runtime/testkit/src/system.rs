@@ -144,12 +144,23 @@ impl TestSystem {
     /// # Panics
     /// As [`start`].
     pub async fn another_node(&self, domains: impl IntoIterator<Item = Domain>) -> System {
+        self.another_node_with(domains, Box::new(|_: &System| Vec::new())).await
+    }
+
+    /// The same, with an edge.
+    ///
+    /// # Panics
+    /// As [`start`].
+    pub async fn another_node_with(
+        &self,
+        domains: impl IntoIterator<Item = Domain>,
+        edge: MakeEdge,
+    ) -> System {
         let database = self.database.as_ref().expect("the database lives as long as the system");
         let domains = domains.into_iter().chain([platform::operator::domain()]).collect();
         let catalog = Catalog::part(domains).expect("the domains agree with each other");
         let (tuning, clock) = (tuning_of(&catalog, ""), self.system.clock().clone());
         let (owner, app) = (database.options(), database.app_options());
-        let edge = Box::new(|_: &System| Vec::new());
         let config = config_of(owner, app, tuning, self.page.clone(), clock, edge);
         System::start(config, catalog).await.expect("another node starts")
     }
