@@ -43,7 +43,7 @@ pub(crate) fn enter(client: &Client, join: &Join) -> Result<Option<(Tracked, Wat
     };
     let presence = client.system.presence();
     let tracked = presence.track(&topic, &client.identity.user_id.to_string(), meta);
-    Ok(Some((tracked.map_err(|error| answer(&error))?, presence.watch(&topic))))
+    Ok(Some((tracked.map_err(answer)?, presence.watch(&topic))))
 }
 
 /// Answers [`UPDATE`].
@@ -57,7 +57,7 @@ pub(crate) fn update(tracked: Option<&Tracked>, request: &Request) -> (Status, V
     };
     match tracked.update(meta.clone()) {
         Ok(()) => (Status::Ok, json!({})),
-        Err(error) => (Status::Error, answer(&error)),
+        Err(error) => (Status::Error, answer(error)),
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn told(seen: Seen) -> Told {
     }
 }
 
-fn answer(error: &PresenceError) -> Value {
+fn answer(error: PresenceError) -> Value {
     let code = match error {
         PresenceError::MetaTooLarge => "presence_too_large",
         PresenceError::TooManyOfKey | PresenceError::TooMany => "presence_full",

@@ -2,7 +2,6 @@
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod fixture;
-#[expect(dead_code, reason = "other tests use the rest of it")]
 mod nodes;
 
 use nodes::{Client, Nodes, topic};

@@ -42,6 +42,8 @@ impl Members {
         for entry in joined {
             let topic = self.topic(&entry.topic);
             topic.entries.insert(entry.id, entry.clone());
+            // Clients take joins before leaves, so what is back must not be among the leaves.
+            topic.left.remove(&entry.id);
             topic.joined.insert(entry.id, entry.clone());
             self.changed.insert(entry.topic.clone());
         }
