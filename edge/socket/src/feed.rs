@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use platform::bus::{BusEvent, Interrupted, Subscription, Watching};
 use platform::otp::SupervisionEvent;
-use platform::store::{begin_reading, read};
+use platform::store::begin_reading;
+use platform::store::read::{self, Standing};
 use platform::{Error, Position, System, Topic, live_event};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -25,28 +26,39 @@ pub(crate) const REPLAYED_MAX: u32 = 1_000;
 const RESUMED_FROM_MAX: i64 = 100_000;
 
 /// From where a client wants to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resume(Option<Position>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resume {
+    last: Option<Position>,
+    /// The numbering that position is of, if the client knows.
+    epoch: Option<String>,
+}
 
 impl Resume {
-    /// Reads `last_seq` of a join's parameters.
+    /// Reads `last_seq` and `epoch` of a join's parameters.
     pub(crate) fn from_params(payload: &Payload) -> Result<Self, Value> {
-        let last = match payload {
-            Payload::Json(params) => params.get("last_seq").filter(|last| !last.is_null()),
+        let given = |name| match payload {
+            Payload::Json(params) => params.get(name).filter(|value| !value.is_null()),
             Payload::Binary(_) => None,
         };
-        let Some(last) = last else {
-            return Ok(Self(None));
+        let last = match given("last_seq") {
+            None => None,
+            Some(last) => {
+                let number = last.as_i64().filter(|last| *last >= 0);
+                let message = || format!("last_seq is the position of an event, not {last}");
+                Some(Position(number.ok_or_else(|| bad("bad_last_seq", &message()))?))
+            }
         };
-        match last.as_i64().filter(|last| *last >= 0) {
-            Some(last) => Ok(Self(Some(Position(last)))),
-            None => Err(json!({
-                "reason": "invalid",
-                "code": "bad_last_seq",
-                "message": format!("last_seq is the position of an event, not {last}"),
-            })),
-        }
+        let epoch = match given("epoch") {
+            None => None,
+            Some(Value::String(epoch)) => Some(epoch.clone()),
+            Some(_) => return Err(bad("bad_epoch", "epoch is the text of an answer to a join")),
+        };
+        Ok(Self { last, epoch })
     }
+}
+
+fn bad(code: &str, message: &str) -> Value {
+    json!({ "reason": "invalid", "code": code, "message": message })
 }
 
 /// What a channel hears next.
@@ -105,20 +117,23 @@ pub(crate) struct Events {
 
 impl Feed {
     /// The events of `topic`, and the answer to the join: `seq` is the position the feed goes on
-    /// from, `gap` says that too much was missed to be told again, `replayed` counts what will be.
+    /// from and `epoch` the numbering it is of, `gap` says that what was missed cannot be told
+    /// again, `replayed` counts what will be.
     pub(crate) async fn events(
         system: &System,
         topic: Topic,
-        Resume(last): Resume,
+        resume: Resume,
     ) -> Result<(Self, Value), Error> {
         let live = system.bus().subscribe(topic.clone());
-        let Some(last) = last else {
+        let Some(last) = resume.last else {
+            let epoch = system.log().epoch().await?;
             let events = Events { missed: VecDeque::new(), seen: Position::ORIGIN, live };
             let seq = *system.log().head().borrow();
-            return Ok((Self::Events(events), json!({ "seq": seq, "gap": false, "replayed": 0 })));
+            return Ok((Self::Events(events), answer(seq, &epoch, false, 0)));
         };
-        let Missed { events, until, has_gap } = missed(system, &topic, last).await?;
-        let answer = json!({ "seq": until, "gap": has_gap, "replayed": events.len() });
+        let Missed { events, until, epoch, has_gap } =
+            missed(system, &topic, last, resume.epoch.as_deref()).await?;
+        let answer = answer(until, &epoch, has_gap, events.len());
         Ok((Self::Events(Events { missed: events, seen: until, live }), answer))
     }
 
@@ -167,6 +182,10 @@ impl Events {
     }
 }
 
+fn answer(seq: Position, epoch: &str, has_gap: bool, replayed: usize) -> Value {
+    json!({ "seq": seq, "epoch": epoch, "gap": has_gap, "replayed": replayed })
+}
+
 fn told(event: &'static str, payload: &impl serde::Serialize) -> Told {
     match serde_json::to_string(payload) {
         Ok(payload) => Told::Event { event: event.into(), payload: payload.into() },
@@ -177,9 +196,10 @@ fn told(event: &'static str, payload: &impl serde::Serialize) -> Told {
     }
 }
 
-/// An event as clients get it; its text is made once, however many clients there are.
+/// An event as clients get it, with the place to go on from after it.
 fn live(event: &BusEvent) -> Told {
-    let payload = event.body().to_string();
+    let body = event.body();
+    let payload = format!("{{\"_seq\":{},{}", event.position, &body[1..]);
     Told::Event { event: event.event_type.clone().into(), payload: payload.into() }
 }
 
@@ -188,15 +208,22 @@ struct Missed {
     events: VecDeque<Told>,
     /// Nothing after this position is among them, and everything before.
     until: Position,
+    epoch: Arc<str>,
     has_gap: bool,
 }
 
 /// Reads what happened on `topic` after `last`; a gap when it is too much or cannot be known.
-async fn missed(system: &System, topic: &Topic, last: Position) -> Result<Missed, Error> {
+async fn missed(
+    system: &System,
+    topic: &Topic,
+    last: Position,
+    known: Option<&str>,
+) -> Result<Missed, Error> {
     let mut transaction = begin_reading(system.log().pool()).await?;
-    let head = read::head(&mut transaction).await?;
-    let gap = Missed { events: VecDeque::new(), until: head, has_gap: true };
-    if last > head || head.0 - last.0 > RESUMED_FROM_MAX {
+    let Standing { head, epoch, is_at_hand } = read::standing(&mut transaction, last).await?;
+    let is_other = known.is_some_and(|known| known != &*epoch);
+    let gap = Missed { events: VecDeque::new(), until: head, epoch, has_gap: true };
+    if is_other || !is_at_hand || last > head || head.0 - last.0 > RESUMED_FROM_MAX {
         return Ok(gap);
     }
     let read = read::of_topic(&mut transaction, topic, last, REPLAYED_MAX + 1).await;
@@ -206,7 +233,7 @@ async fn missed(system: &System, topic: &Topic, last: Position) -> Result<Missed
     }
     let until = read.last().map_or(head, |event| event.position.max(head));
     let events = read.iter().map(|event| live(&live_event(event))).collect();
-    Ok(Missed { events, until, has_gap: false })
+    Ok(Missed { events, until, has_gap: false, ..gap })
 }
 
 #[cfg(test)]
@@ -216,14 +243,18 @@ mod tests {
     #[test]
     fn the_last_position_is_read_from_the_join() {
         let read = |params: Value| Resume::from_params(&Payload::Json(params)).ok();
+        let resume = |last: Option<i64>, epoch: Option<&str>| {
+            Some(Resume { last: last.map(Position), epoch: epoch.map(str::to_owned) })
+        };
 
-        assert_eq!(read(json!({})), Some(Resume(None)));
-        assert_eq!(read(json!({ "last_seq": null })), Some(Resume(None)));
-        assert_eq!(read(json!([])), Some(Resume(None)));
-        assert_eq!(read(json!({ "last_seq": 0 })), Some(Resume(Some(Position(0)))));
-        assert_eq!(read(json!({ "last_seq": 7 })), Some(Resume(Some(Position(7)))));
+        assert_eq!(read(json!({})), resume(None, None));
+        assert_eq!(read(json!({ "last_seq": null, "epoch": null })), resume(None, None));
+        assert_eq!(read(json!([])), resume(None, None));
+        assert_eq!(read(json!({ "last_seq": 0 })), resume(Some(0), None));
+        assert_eq!(read(json!({ "last_seq": 7, "epoch": "e" })), resume(Some(7), Some("e")));
         for bad in [json!(-1), json!("7"), json!(1.5), json!(u64::MAX)] {
             assert_eq!(read(json!({ "last_seq": bad })), None, "{bad}");
         }
+        assert_eq!(read(json!({ "epoch": 7 })), None);
     }
 }

@@ -11,14 +11,16 @@
 //!
 //! `supervision` tells what happened in the tree, `tree` draws it anew when too much did.
 //!
-//! An event's payload is flat: `position`, `event_id`, `event_type`, `version`, `org_id`, `domain`,
-//! `aggregate_id`, `correlation_id`, `causation_id`, `recorded_at` and the fact itself as `data`.
+//! An event's payload is flat: `_seq`, `position`, `event_id`, `event_type`, `version`, `org_id`,
+//! `domain`, `aggregate_id`, `correlation_id`, `causation_id`, `recorded_at` and the fact itself as
+//! `data`.
 //! An operation is answered with its output, or with `{reason, code, message, errors}` as every
 //! other surface says it.
 //!
-//! A join may carry `last_seq`, the position of the last event seen; what came after it is told
-//! first. The answer says `seq` (where the feed goes on), `replayed` (how many events follow) and
-//! `gap` (too much was missed: load anew).
+//! A join may carry `last_seq`, the `_seq` of the last event seen, and the `epoch` of the answer
+//! to the join before; what came after it is told first. The answer says `seq` and `epoch` (where
+//! the feed goes on), `replayed` (how many events follow) and `gap` (load anew: too much was
+//! missed, or the positions mean other events now).
 //!
 //! A join with `presence` is seen by the others on its topic, and sees them.
 

@@ -1,17 +1,23 @@
 //! The log as the rest of a node sees it: a handle that wakes the sealer and tells the sealed head.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
 
 use kernel::Position;
 use otp::{Clock, Nudge};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use crate::archive::Shelf;
 use crate::consumer::{self, Filter};
-use crate::read::EventName;
+use crate::read::{self, EventName};
 use crate::recent::Recent;
 use crate::stats::SealerStats;
+
+/// How long an epoch that was read is told again. Whoever is told an old one is sent for everything
+/// anew when it comes back, which is a pity and no harm.
+const EPOCH_KEPT: Duration = Duration::from_secs(5);
 
 /// A handle on the event log; cheap to clone, one per node.
 #[derive(Clone)]
@@ -25,12 +31,21 @@ struct Shared {
     committed_here: Nudge,
     head: watch::Sender<Position>,
     stats: SealerStats,
+    /// The epoch of the positions, and when it was read.
+    epoch: std::sync::Mutex<Option<(Instant, Arc<str>)>>,
     /// What this node sealed lately.
     recent: std::sync::Mutex<Recent>,
     /// What the consumers of this node share.
     consumers: consumer::Shared,
     /// The session of [`seal_all`](crate::sealer::seal_all), kept for the next call.
     session: Mutex<Option<PgConnection>>,
+}
+
+impl Shared {
+    fn kept_epoch(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<str>)>> {
+        // Whole after every statement.
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Log {
@@ -44,6 +59,7 @@ impl Log {
             committed_here: Nudge::new(),
             head: watch::Sender::new(Position::ORIGIN),
             stats: SealerStats::default(),
+            epoch: std::sync::Mutex::default(),
             recent: std::sync::Mutex::default(),
             consumers: consumer::Shared::default(),
             session: Mutex::new(None),
@@ -74,6 +90,24 @@ impl Log {
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Position> {
         self.0.head.subscribe()
+    }
+
+    /// Which numbering the positions are of, as [`Standing`](crate::read::Standing) says it.
+    ///
+    /// # Errors
+    /// When Postgres refuses or cannot be reached.
+    pub async fn epoch(&self) -> Result<Arc<str>, sqlx::Error> {
+        let kept = self.0.kept_epoch().clone();
+        if let Some((read_at, epoch)) = kept
+            && read_at.elapsed() < EPOCH_KEPT
+        {
+            return Ok(epoch);
+        }
+        let mut reading = crate::begin_reading(&self.1).await?;
+        let epoch = read::standing(&mut reading, Position::ORIGIN).await?.epoch;
+        reading.rollback().await?;
+        *self.0.kept_epoch() = Some((Instant::now(), epoch.clone()));
+        Ok(epoch)
     }
 
     /// Waits until everything up to `position` is sealed and known on this node.

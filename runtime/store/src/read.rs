@@ -9,6 +9,7 @@
 mod matching;
 mod run;
 mod spans;
+mod standing;
 
 use kernel::{OrgId, Position, Topic};
 use sqlx::postgres::PgRow;
@@ -20,6 +21,7 @@ use crate::sealed::{ReadError, SealedEvent, event_columns, seal_columns};
 pub use matching::matching;
 pub(crate) use matching::{Sieve, sifted};
 pub use run::{Run, Stretch};
+pub use standing::{Standing, standing};
 
 /// A domain and an event type of it, as a consumer asks for them.
 pub type EventName = (String, String);
