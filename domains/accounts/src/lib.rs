@@ -5,14 +5,20 @@
 //! organisation.
 
 mod credential;
+mod flag;
 mod me;
+mod service_token;
 mod ticket;
 mod token;
 
-use contracts::accounts::{ACCOUNTS, TokenCreated, TokenRevoked, UserRenamed};
+use contracts::accounts::{
+    ACCOUNTS, FeatureFlagChanged, ServiceTokenIssued, TokenCreated, TokenRevoked, UserRenamed,
+};
 use platform::Domain;
 
+pub use flag::{FeatureFlag, FeatureFlags, ListFeatureFlags, ResetFeatureFlag, SetFeatureFlag};
 pub use me::{GetMe, Me, RenameMe};
+pub use service_token::{IssueServiceToken, IssuedServiceToken};
 pub use ticket::{CreateTicket, CreatedTicket};
 pub use token::{CreateToken, CreatedToken, ListTokens, RevokeToken, TokenView};
 
@@ -37,4 +43,10 @@ fn credentials(domain: Domain) -> Domain {
         .command::<RevokeToken>()
         .emits::<TokenCreated>()
         .emits::<TokenRevoked>()
+        .command::<IssueServiceToken>()
+        .emits::<ServiceTokenIssued>()
+        .query::<ListFeatureFlags>()
+        .command::<SetFeatureFlag>()
+        .command::<ResetFeatureFlag>()
+        .emits::<FeatureFlagChanged>()
 }

@@ -1,5 +1,6 @@
 //! What the accounts domain tells: who came, who left, and who may do what.
 
+mod flags;
 mod tokens;
 
 use kernel::{DomainName, Event, EventType, UserId};
@@ -7,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use tokens::{TokenCreated, TokenRevoked};
+pub use flags::FeatureFlagChanged;
+pub use tokens::{ServiceTokenIssued, TokenCreated, TokenRevoked};
 
 /// The domain of organisations, users and their credentials.
 pub const ACCOUNTS: DomainName = DomainName::new("accounts");

@@ -41,6 +41,12 @@ impl Catalog {
     pub fn new(domains: Vec<Domain>) -> Result<Self, Violations> {
         let mut violations = Vec::new();
         repeated("domain", domains.iter().map(|domain| domain.name.to_string()), &mut violations);
+        let flags = domains.iter().flat_map(|domain| &domain.flags);
+        for flag in flags.clone().filter(|flag| !kernel::is_snake_case(flag.name)) {
+            let (domain, name) = (flag.domain, flag.name);
+            violations.push(format!("{domain}: the feature flag `{name}` is no snake case"));
+        }
+        repeated("feature flag", flags.map(|flag| flag.name.to_owned()), &mut violations);
         let keepers: Vec<_> =
             domains.iter().filter(|domain| domain.keeps_credentials).map(Domain::name).collect();
         if let [one, other, ..] = keepers.as_slice() {

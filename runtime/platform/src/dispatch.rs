@@ -231,7 +231,7 @@ async fn in_snapshot<T>(
     let now = system.now();
     let mut session = system.sessions().take().await?;
     let mut transaction = system.opening(domain, scope, true).begin(&mut session).await?;
-    let mut snapshot = Snapshot::new(&mut transaction, scope, now);
+    let mut snapshot = Snapshot::new(&mut transaction, system, scope, now);
     let output = guarded(work(&mut snapshot)).await;
     transaction.rollback().await?;
     session.give_back();
@@ -250,7 +250,7 @@ async fn in_transaction<T>(
     let now = system.now();
     let mut session = system.sessions().take().await?;
     let mut transaction = system.opening(domain, scope, false).begin(&mut session).await?;
-    let mut tx = Tx::new(&mut transaction, domain, scope, now).telling(system.catalog());
+    let mut tx = Tx::new(&mut transaction, domain, scope, now).telling(system);
     let result = guarded(work(&mut tx)).await;
     let trace = tx.trace();
     match result {

@@ -13,6 +13,7 @@ use kernel::{DomainName, Event, EventType, Recorded};
 use otp::ChildSpec;
 use serde_json::Value;
 
+use crate::flags::FlagDeclaration;
 use crate::form;
 use crate::job::{Arguments, Job, JobDeclaration};
 use crate::operation::{Action, Command, Operation, Query};
@@ -39,6 +40,7 @@ pub struct Domain {
     pub(crate) schedules: Vec<CronEntry>,
     pub(crate) children: Vec<(&'static str, MakeChild)>,
     pub(crate) pages: Vec<Page>,
+    pub(crate) flags: Vec<FlagDeclaration>,
     pub(crate) keeps_credentials: bool,
     pub(crate) violations: Vec<String>,
 }
@@ -125,6 +127,7 @@ impl Domain {
             schedules: Vec::new(),
             children: Vec::new(),
             pages: Vec::new(),
+            flags: Vec::new(),
             keeps_credentials: false,
             violations: Vec::new(),
         }
@@ -260,8 +263,17 @@ impl Domain {
         self
     }
 
-    /// Keeps the credentials of users: whatever it tells makes every node ask the database again
-    /// who they belong to.
+    /// Does something else for organisations that have switched on this feature flag, or off. The
+    /// name is persistent and the only one of its kind in the installation; `description` says what
+    /// switching it on does, and `default` holds for whoever has not said otherwise.
+    #[must_use]
+    pub fn flag(mut self, name: &'static str, description: &'static str, default: bool) -> Self {
+        self.flags.push(FlagDeclaration { name, domain: self.name, description, default });
+        self
+    }
+
+    /// Keeps the credentials of users and the feature flags of organisations: whatever it tells
+    /// makes every node ask the database again for what the organisation has.
     #[must_use]
     pub fn keeps_credentials(mut self) -> Self {
         self.keeps_credentials = true;

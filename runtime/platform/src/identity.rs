@@ -8,17 +8,20 @@ mod doors;
 mod enrol;
 mod find;
 pub(crate) mod forget;
-mod memory;
+mod service;
 
 use kernel::{Authority, Digest, OrgId, Role, Scope, SecondFactor, Timestamp, UserId};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::config::Security;
 use crate::profile::Profile;
 use crate::refusal::Result;
+use crate::remembered::{Recalled, Remembered};
+use crate::scopes::are_carried;
 pub use enrol::Enrolment;
 pub(crate) use enrol::enrol;
-use memory::{Memory, Recalled};
+pub use service::{SERVICE_TOKEN_LASTS_MAX, ServiceToken};
 
 /// Who a credential belongs to, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +163,7 @@ pub fn new_secret(kind: &str) -> String {
 /// Known credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
-    memory: Memory,
+    remembered: Remembered<Digest, Option<Identity>>,
 }
 
 impl Identities {
@@ -170,17 +173,25 @@ impl Identities {
         pool: &PgPool,
         token: &str,
         now: Timestamp,
-        profile: Profile,
+        security: &Security,
     ) -> Result<Option<Identity>> {
         let digest = Digest::of(token.as_bytes());
-        let asked = match self.memory.recall(&digest) {
+        let asked = match self.remembered.recall(&digest) {
             Recalled::Answer(identity) => {
                 return Ok(identity.filter(|identity| identity.is_good(now)));
             }
             Recalled::Nothing(asked) => asked,
         };
-        let identity = find::find(pool, &digest, now, profile).await?;
-        self.memory.keep(asked, digest, identity.clone());
+        let identity = if service::has_form(token) {
+            // What is no token of ours costs no query, and nothing of it is remembered.
+            let Some(token) = ServiceToken::verify(&security.secret, token, now) else {
+                return Ok(None);
+            };
+            of_service(pool, token, now, security.profile).await?
+        } else {
+            find::find(pool, &digest, now, security.profile).await?
+        };
+        self.remembered.keep(asked, digest, identity.clone());
         Ok(identity)
     }
 
@@ -195,7 +206,36 @@ impl Identities {
     }
 
     /// What is remembered, to be forgotten.
-    pub(crate) const fn memory(&self) -> &Memory {
-        &self.memory
+    pub(crate) const fn remembered(&self) -> &Remembered<Digest, Option<Identity>> {
+        &self.remembered
     }
+}
+
+/// Who shows the token of a service: whoever the credential belongs to that it was made from, as
+/// long as that is good. The token cannot say otherwise, and carries no more than that does.
+async fn of_service(
+    pool: &PgPool,
+    token: ServiceToken,
+    now: Timestamp,
+    profile: Profile,
+) -> Result<Option<Identity>> {
+    let Some(parent) = find::by_id(pool, token.parent_id, now, profile).await? else {
+        return Ok(None);
+    };
+    let is_theirs = parent.user_id == token.user_id
+        && parent.credential.kind != CredentialKind::Ticket
+        && are_carried(&token.scopes, parent.credential.scopes.as_deref());
+    if !is_theirs {
+        return Ok(None);
+    }
+    let until = token.valid_until();
+    let credential = Credential {
+        id: token.token_id,
+        kind: CredentialKind::Service,
+        parent_id: Some(token.parent_id),
+        scopes: Some(token.scopes),
+        second_factor: parent.credential.second_factor,
+        valid_until: Some(parent.credential.valid_until.map_or(until, |other| other.min(until))),
+    };
+    Ok(Some(Identity { credential, ..parent }))
 }

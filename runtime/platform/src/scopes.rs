@@ -96,6 +96,11 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Whether all that `wanted` is for may be done by whoever carries `carried`.
+pub(crate) fn are_carried(wanted: &[String], carried: Option<&[String]>) -> bool {
+    wanted.iter().all(|scope| is_carried(scope, carried))
+}
+
 /// Whether all that `scope` is for may be done by whoever carries `carried`, where none stands for
 /// all that the role may.
 fn is_carried(scope: &str, carried: Option<&[String]>) -> bool {

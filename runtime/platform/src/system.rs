@@ -26,6 +26,7 @@ use crate::cell::{self, Cell};
 use crate::config::{Config, Database, Relayed, Security};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
+use crate::flags::FlagMemory;
 use crate::home::{Homes, Rooms};
 use crate::identity::Identities;
 use crate::limits::Limits;
@@ -61,6 +62,7 @@ struct Inner {
     telemetry: Telemetry,
     identities: Identities,
     limits: Limits,
+    flags: FlagMemory,
     homes: Homes,
     cells: HashMap<&'static str, Arc<Cell>>,
     tree: Tree,
@@ -147,6 +149,7 @@ impl System {
             telemetry: Telemetry::new(),
             identities: Identities::default(),
             limits: Limits::new(),
+            flags: FlagMemory::default(),
             tuned,
             homes,
             cells: cells.into_iter().map(|cell| (cell.domain().as_str(), cell)).collect(),
@@ -221,6 +224,10 @@ impl System {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    pub(crate) fn flag_memory(&self) -> &FlagMemory {
+        &self.inner.flags
     }
 
     pub(crate) fn identities(&self) -> &Identities {

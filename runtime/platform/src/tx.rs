@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::refusal::{Error, Reason, Result};
+use crate::secret::MasterSecret;
+use crate::system::System;
 
 /// A transaction of one domain, for one organisation.
 pub struct Tx<'c> {
@@ -27,8 +29,8 @@ pub struct Tx<'c> {
     now: Timestamp,
     is_projecting: bool,
     trace: Trace,
-    /// What may be told in this transaction.
-    catalog: Option<&'c Catalog>,
+    /// What it belongs to, except in a projection.
+    system: Option<&'c System>,
 }
 
 /// What a transaction left for others to be woken for, once it is committed.
@@ -52,7 +54,7 @@ impl<'c> Tx<'c> {
             now,
             is_projecting: false,
             trace: Trace::default(),
-            catalog: None,
+            system: None,
         }
     }
 
@@ -66,9 +68,23 @@ impl<'c> Tx<'c> {
         Self { is_projecting: true, ..Self::new(connection, domain, scope, now) }
     }
 
-    /// The same, and it may tell the facts declared in `catalog`.
-    pub(crate) fn telling(self, catalog: &'c Catalog) -> Self {
-        Self { catalog: Some(catalog), ..self }
+    /// The same, and it may tell the facts that the catalog declares and knows what the
+    /// installation keeps safe.
+    pub(crate) fn telling(self, system: &'c System) -> Self {
+        Self { system: Some(system), ..self }
+    }
+
+    pub(crate) fn system(&self) -> Result<&'c System> {
+        let elsewhere = "a projection knows its events only, and is the same wherever it is made";
+        self.system.ok_or_else(|| Error::failure(elsewhere))
+    }
+
+    /// The secret that all nodes of this installation share, to seal and open with.
+    ///
+    /// # Errors
+    /// A failure in a projection.
+    pub fn secret(&self) -> Result<&'c MasterSecret> {
+        self.system().map(System::secret)
     }
 
     /// Who acts, for which organisation, in which chain of causes.
@@ -97,9 +113,9 @@ impl<'c> Tx<'c> {
     /// What there is to be asked and told in this installation.
     ///
     /// # Errors
-    /// A failure in a projection, which must be the same whatever there is.
+    /// A failure in a projection.
     pub fn catalog(&self) -> Result<&'c Catalog> {
-        self.catalog.ok_or_else(|| Error::failure("a projection knows no catalog"))
+        self.system().map(System::catalog)
     }
 
     /// Completes the job of this attempt with `result`, in this transaction.
@@ -143,13 +159,29 @@ impl From<jobs::EnqueueError> for Error {
 /// A read-only view of one domain, for one organisation, at one instant.
 pub struct Snapshot<'c> {
     connection: &'c mut PgConnection,
+    system: &'c System,
     scope: &'c Scope,
     now: Timestamp,
 }
 
 impl<'c> Snapshot<'c> {
-    pub(crate) fn new(connection: &'c mut PgConnection, scope: &'c Scope, now: Timestamp) -> Self {
-        Self { connection, scope, now }
+    pub(crate) fn new(
+        connection: &'c mut PgConnection,
+        system: &'c System,
+        scope: &'c Scope,
+        now: Timestamp,
+    ) -> Self {
+        Self { connection, system, scope, now }
+    }
+
+    pub(crate) const fn system(&self) -> &'c System {
+        self.system
+    }
+
+    /// What there is to be asked and told in this installation.
+    #[must_use]
+    pub fn catalog(&self) -> &'c Catalog {
+        self.system.catalog()
     }
 
     /// Who asks, for which organisation.

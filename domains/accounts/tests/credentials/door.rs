@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::SubsecRound as _;
 use platform::otp::Clock;
-use platform::{Digest, Identity, Result, Role, System, Timestamp, new_secret};
+use platform::{Digest, Domain, Error, Identity, Result, Role, System, Timestamp, new_secret};
 use serde_json::Value;
 use sqlx::PgConnection;
 use testkit::{ACME, TestSystem};
@@ -33,9 +33,15 @@ struct Made<'a> {
 
 impl Door {
     pub(crate) async fn open() -> Self {
+        Self::open_with([]).await
+    }
+
+    /// With other domains besides.
+    pub(crate) async fn open_with(others: impl IntoIterator<Item = Domain>) -> Self {
         let clock = Clock::manual(Clock::system().now().trunc_subsecs(6));
+        let domains = others.into_iter().chain([accounts::domain()]);
         let edge = Box::new(|_: &System| Vec::new());
-        let test = testkit::start_with([accounts::domain()], clock.clone(), "", edge).await;
+        let test = testkit::start_with(domains, clock.clone(), "", edge).await;
         Self { test, clock }
     }
 
@@ -114,6 +120,23 @@ impl Door {
     pub(crate) async fn call(&self, token: &str, operation: &str, input: Value) -> Result<Value> {
         let identity = self.identity(token).await;
         self.call_as(&identity, operation, input).await
+    }
+
+    /// Calls an operation of the domain that must be refused, and answers the refusal.
+    pub(crate) async fn refuse(&self, token: &str, operation: &str, input: Value) -> Error {
+        match self.call(token, operation, input).await {
+            Ok(answer) => panic!("{operation} was not refused but answered {answer}"),
+            Err(error) => error,
+        }
+    }
+
+    /// How often something was told.
+    pub(crate) async fn told(&self, event_type: &str) -> i64 {
+        sqlx::query_scalar("select count(*) from events.domain_events where event_type = $1")
+            .bind(event_type)
+            .fetch_one(&mut self.owner().await)
+            .await
+            .expect("the log can be read")
     }
 
     /// Calls an operation of the domain as somebody who is known already.

@@ -1,5 +1,7 @@
 //! The stories of credentials: what programs and apps show, and how it ends.
 
 mod door;
+mod flags;
+mod service_tokens;
 mod tickets;
 mod tokens;

@@ -50,3 +50,26 @@ impl Event for TokenRevoked {
         self.token_id
     }
 }
+
+/// A short token was made for a part of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceTokenIssued {
+    /// The token, as `jti` in what was signed.
+    pub service_token_id: Uuid,
+    /// The credential that it was made from, and with which it ends.
+    pub made_from: Uuid,
+    /// The user it acts as.
+    pub user_id: UserId,
+    /// The scopes it carries.
+    pub scopes: Vec<String>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Event for ServiceTokenIssued {
+    const TYPE: EventType = ACCOUNTS.event("service_token_issued", 1);
+
+    fn aggregate_id(&self) -> Uuid {
+        self.service_token_id
+    }
+}

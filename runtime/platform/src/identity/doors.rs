@@ -12,8 +12,7 @@ use crate::system::System;
 impl System {
     /// Who a bearer token belongs to; `None` for a token nobody has, and for a ticket.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Identity>> {
-        let (now, profile) = (self.now(), self.profile());
-        self.identities().of(self.pool(), token, now, profile).await
+        self.identities().of(self.pool(), token, self.now(), self.security()).await
     }
 
     /// Who a ticket belongs to, which opens one socket and is used up by this; `None` for one that
@@ -24,12 +23,14 @@ impl System {
 
     /// Asks the database again for every credential: whoever was revoked is out at once.
     pub fn forget_credentials(&self) {
-        self.identities().memory().forget();
+        self.identities().remembered().forget();
     }
 
     /// Asks the database again for every credential of an organisation.
     pub fn forget_credentials_of(&self, org_id: OrgId) {
-        self.identities().memory().forget_organisation(org_id);
+        self.identities().remembered().forget_unless(|_, identity| {
+            identity.as_ref().is_some_and(|identity| identity.org_id != org_id)
+        });
     }
 
     /// Changes whenever this node forgets what it remembers of credentials, because of a change
@@ -37,7 +38,7 @@ impl System {
     /// then.
     #[must_use]
     pub fn credential_changes(&self) -> watch::Receiver<u64> {
-        self.identities().memory().forgotten()
+        self.identities().remembered().forgotten()
     }
 
     /// Which rules of security hold.

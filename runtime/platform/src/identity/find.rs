@@ -59,7 +59,7 @@ const GOOD: &str = "
     with recursive line (kind, parent_id, expires_at, revoked_at, second_factor_at, above) as (
         select kind, parent_id, expires_at, revoked_at, second_factor_at, 0
         from platform.tokens
-        where token_hash = $1
+        where token_hash = $1 or id = $3
         union all
         select parent.kind, parent.parent_id, parent.expires_at, parent.revoked_at,
             parent.second_factor_at, line.above + 1
@@ -86,7 +86,7 @@ const GOOD: &str = "
     cross join behind
     join platform.users on users.id = tokens.user_id
     join platform.organisations on organisations.id = users.org_id
-    where tokens.token_hash = $1
+    where (tokens.token_hash = $1 or tokens.id = $3)
         and (tokens.idle_ms is null
             or coalesce(tokens.last_used_at, tokens.created_at)
                 + tokens.idle_ms * interval '1 millisecond' > $2)
@@ -100,7 +100,7 @@ pub(super) async fn find(
     profile: Profile,
 ) -> Result<Option<Identity>> {
     let mut transaction = store::begin(pool).await?;
-    let row = good(&mut transaction, digest, now).await?;
+    let row = good(&mut transaction, Shown::Secret(digest), now).await?;
     let Some(row) = row.filter(|row| row.kind != CredentialKind::Ticket.name()) else {
         transaction.rollback().await?;
         return Ok(None);
@@ -117,6 +117,19 @@ pub(super) async fn find(
     identity(row, profile).map(Some)
 }
 
+/// Whose the credential of this id is, without using it.
+pub(super) async fn by_id(
+    pool: &PgPool,
+    id: Uuid,
+    now: Timestamp,
+    profile: Profile,
+) -> Result<Option<Identity>> {
+    let mut transaction = store::begin(pool).await?;
+    let row = good(&mut transaction, Shown::Id(id), now).await?;
+    transaction.rollback().await?;
+    row.map(|row| identity(row, profile)).transpose()
+}
+
 pub(super) async fn redeem(
     pool: &PgPool,
     digest: &Digest,
@@ -124,7 +137,7 @@ pub(super) async fn redeem(
     profile: Profile,
 ) -> Result<Option<Identity>> {
     let mut transaction = store::begin(pool).await?;
-    let row = good(&mut transaction, digest, now).await?;
+    let row = good(&mut transaction, Shown::Secret(digest), now).await?;
     let Some(row) = row.filter(|row| row.kind == CredentialKind::Ticket.name()) else {
         transaction.rollback().await?;
         return Ok(None);
@@ -145,16 +158,22 @@ pub(super) async fn redeem(
     identity(row, profile).map(Some)
 }
 
+/// By what a credential is found.
+enum Shown<'a> {
+    Secret(&'a Digest),
+    Id(Uuid),
+}
+
 async fn good(
     connection: &mut PgConnection,
-    digest: &Digest,
+    shown: Shown<'_>,
     now: Timestamp,
 ) -> Result<Option<Row>> {
-    Ok(sqlx::query_as(GOOD)
-        .bind(digest.as_bytes().as_slice())
-        .bind(now)
-        .fetch_optional(connection)
-        .await?)
+    let (digest, id) = match shown {
+        Shown::Secret(digest) => (Some(digest.as_bytes().as_slice()), None),
+        Shown::Id(id) => (None, Some(id)),
+    };
+    Ok(sqlx::query_as(GOOD).bind(digest).bind(now).bind(id).fetch_optional(connection).await?)
 }
 
 fn identity(row: Row, profile: Profile) -> Result<Identity> {

@@ -1,5 +1,6 @@
-//! The process that makes a node forget what it remembers of an organisation's credentials, as
-//! soon as the domain that keeps them tells of a change, on whatever node it was made.
+//! The process that makes a node forget what it remembers of an organisation's credentials and
+//! feature flags, as soon as the domain that keeps them tells of a change, on whatever node it was
+//! made.
 //!
 //! What is remembered is forgotten by itself some seconds later, so while events do not come
 //! through, a revoked credential works that much longer and no more.
@@ -23,8 +24,18 @@ pub(crate) fn child(system: &System) -> Option<ChildSpec> {
 pub(crate) fn at_once(system: &System, domain: DomainName, org_id: OrgId) {
     let declared = system.catalog().domain(domain.as_str());
     if declared.is_some_and(|domain| domain.keeps_credentials) {
-        system.forget_credentials_of(org_id);
+        of_organisation(system, org_id);
     }
+}
+
+fn of_organisation(system: &System, org_id: OrgId) {
+    system.flag_memory().forget_unless(|known, _| *known != org_id);
+    system.forget_credentials_of(org_id);
+}
+
+fn of_everybody(system: &System) {
+    system.flag_memory().forget();
+    system.forget_credentials();
 }
 
 struct Forgetting {
@@ -37,15 +48,15 @@ impl Process for Forgetting {
         let filter = TopicFilter::Domain(self.keeper.as_str().to_owned());
         let mut told = self.system.bus().subscribe(filter);
         // Something may have been told while nobody listened.
-        self.system.forget_credentials();
+        of_everybody(&self.system);
         loop {
             let event = tokio::select! {
                 event = told.recv() => event,
                 () = context.stopping() => return Ok(()),
             };
             match event {
-                Ok(event) => self.system.forget_credentials_of(event.topic.org_id),
-                Err(Interrupted::Lagged { .. }) => self.system.forget_credentials(),
+                Ok(event) => of_organisation(&self.system, event.topic.org_id),
+                Err(Interrupted::Lagged { .. }) => of_everybody(&self.system),
                 Err(Interrupted::Closed) => return Ok(()),
             }
         }

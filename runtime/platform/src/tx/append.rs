@@ -82,7 +82,7 @@ impl Tx<'_> {
                 E::TYPE.domain
             )));
         }
-        let declared = self.catalog.and_then(|catalog| catalog.event_of(TypeId::of::<E>()));
+        let declared = self.system.and_then(|system| system.catalog().event_of(TypeId::of::<E>()));
         let Some(declared) = declared else {
             return Err(Error::failure(format!(
                 "{} appends {}, but does not say so: declare it with Domain::emits",

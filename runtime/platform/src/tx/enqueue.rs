@@ -9,6 +9,7 @@ use kernel::JobId;
 use super::Tx;
 use crate::job::{Job, JobDraft, NewJob};
 use crate::refusal::{Error, Result};
+use crate::system::System;
 
 impl Tx<'_> {
     /// Puts a job into this domain's own queue; it starts after the commit, or never.
@@ -88,7 +89,8 @@ impl Tx<'_> {
     /// # Errors
     /// As [`Tx::enqueue`].
     pub fn new_job<J: Job>(&self, job: &J) -> Result<NewJob> {
-        let declared = self.catalog.and_then(|catalog| catalog.domain(self.domain.as_str()));
+        let catalog = self.system.map(System::catalog);
+        let declared = catalog.and_then(|catalog| catalog.domain(self.domain.as_str()));
         let declared = declared.and_then(|domain| domain.jobs.get(J::NAME));
         let Some(declared) = declared.filter(|kind| kind.type_id == TypeId::of::<J>()) else {
             return Err(Error::failure(format!(
