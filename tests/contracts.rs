@@ -3,10 +3,10 @@
 //! `INSTA_UPDATE=always cargo nextest run -p tests contracts` writes them anew after a change that
 //! is meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use platform::{Catalog, DomainName};
+use platform::{Catalog, DomainName, Operation};
 use serde_json::Value;
 
 fn catalog() -> Catalog {
@@ -54,6 +54,19 @@ fn the_roles_checked_in_are_those_of_the_catalog() {
         generated == checked_in,
         "deploy/roles.sql is not what the catalog says; it should be:\n{generated}"
     );
+}
+
+#[test]
+fn every_operation_has_a_tool_name_of_its_own_that_clients_take() {
+    let catalog = catalog();
+    let name = |operation: &Operation| format!("{}_{}", operation.domain, operation.spec.name());
+
+    let names: Vec<String> = catalog.operations().map(name).collect();
+
+    let own: BTreeSet<&String> = names.iter().collect();
+    assert_eq!(own.len(), names.len(), "two operations have one tool name");
+    let long: Vec<&String> = names.iter().filter(|name| name.len() > 64).collect();
+    assert!(long.is_empty(), "longer than the 64 characters that clients take: {long:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use platform::otp::{Clock, Node, ROOT_PATH, Strategy};
 use platform::{Domain, Role};
 use serde_json::{Value, json};
 use server::peer::Proxies;
-use server::serve::edge;
+use server::serve::{PublicHosts, edge};
 use testkit::{ACME, Member, TestSystem};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -41,7 +41,7 @@ pub(crate) async fn serve_with(extra_tuning: &str) -> Served {
     bound.set_nonblocking(true).expect("a socket can be made non-blocking");
     let address = bound.local_addr().expect("a bound socket has an address");
     let make_edge: platform::MakeEdge =
-        Box::new(move |system| edge(system, &bound, &Proxies::default()));
+        Box::new(move |system| edge(system, &bound, &Proxies::default(), &PublicHosts::default()));
     let system = testkit::start_with(domains(), Clock::system(), extra_tuning, make_edge).await;
     let client = Client::builder(TokioExecutor::new()).build_http();
     Served { system, address, client }
@@ -100,6 +100,19 @@ impl Served {
 
     pub(crate) async fn post(&self, member: &Member, path: &str, body: Value) -> Response {
         self.send(member, Method::POST, path, Some(body)).await
+    }
+
+    /// Sends a message to an MCP server as a member, and answers the message that comes back.
+    pub(crate) async fn tell(&self, member: &Member, path: &str, message: &Value) -> Value {
+        let request = Request::post(format!("http://{}{path}", self.address))
+            .header("authorization", format!("Bearer {}", member.token()))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(Full::new(Bytes::from(message.to_string())))
+            .expect("the request is well formed");
+        let response = self.client.request(request).await.expect("the edge answers");
+        let bytes = response.into_body().collect().await.expect("the answer arrives whole");
+        serde_json::from_slice(&bytes.to_bytes()).expect("a message is answered by a message")
     }
 
     /// Joins a topic as a member, over the Phoenix wire.

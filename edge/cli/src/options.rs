@@ -129,6 +129,16 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub trusted_proxy: Vec<Network>,
+    /// Names under which the MCP servers are reached from elsewhere, as in `finnest.example.com`;
+    /// this machine's own always count
+    #[arg(
+        long = "public-host",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ',',
+        env = "FINNEST_PUBLIC_HOSTS",
+        hide_env_values = true
+    )]
+    pub public_hosts: Vec<String>,
     /// Add the demo organisation, its users and their tokens
     #[arg(long, env = "FINNEST_DEMO", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
+pub use mcp::PublicHosts;
 use platform::otp::{ChildSpec, Clock, ExitReason};
 use platform::{
     Catalog, Config, MakeRelay, Position, Relay, Relayed, Security, System, TuningChange,
@@ -33,6 +34,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let demo = settings.demo;
     let proxies = Proxies::new(&settings.trusted_proxies);
+    let hosts = PublicHosts::parse(&settings.public_hosts)?;
     let database = settings.source.database().await?;
     let config = Config {
         security: Security {
@@ -51,7 +53,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         shelf: settings.shelf.clone(),
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
-            let mut children = edge(system, &bound, &proxies);
+            let mut children = edge(system, &bound, &proxies, &hosts);
             if demo {
                 // Before the first request is answered: who finds the platform ready finds it all.
                 children.insert(0, demo::child(system));
@@ -134,11 +136,16 @@ fn relay_to(url: &str) -> MakeRelay {
 
 /// The surfaces behind one listener.
 #[must_use]
-pub fn edge(system: &System, bound: &TcpListener, proxies: &Proxies) -> Vec<ChildSpec> {
+pub fn edge(
+    system: &System,
+    bound: &TcpListener,
+    proxies: &Proxies,
+    hosts: &PublicHosts,
+) -> Vec<ChildSpec> {
     let sockets = Sockets::new();
     let router: Router = rest::router(system.clone())
         .merge(socket::router(system.clone(), &sockets))
-        .merge(mcp::router(system.clone()))
+        .merge(mcp::router(system, hosts))
         .merge(console::router(system.clone(), system.secret().derive("console sessions")))
         .fallback(rest::nowhere);
     let tuned = system.clone();

@@ -48,6 +48,8 @@ pub struct Settings {
     pub profile: Profile,
     /// Where the secret is that all nodes share.
     pub secret_file: Option<PathBuf>,
+    /// The names under which the platform is reached from elsewhere.
+    pub public_hosts: Vec<String>,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -92,6 +94,11 @@ impl From<ServeOptions> for Settings {
                 ProfileKind::Irap => Profile::Irap,
             },
             secret_file: options.secret_file,
+            public_hosts: options
+                .public_hosts
+                .into_iter()
+                .filter(|host| !host.is_empty())
+                .collect(),
         }
     }
 }

@@ -28,6 +28,7 @@ mod reactions;
 mod rebuilds;
 mod reload;
 mod schedules;
+mod tool_calls;
 mod tree;
 mod verification;
 
@@ -78,6 +79,7 @@ pub use schedules::{
     ResetSchedule, ResumeSchedule, RunSchedule, SchedulePreview, ScheduleRun, ScheduleView,
     Schedules,
 };
+pub use tool_calls::{RecordToolCalled, ToolCall, ToolCalled};
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
 pub use verification::{ChainReport, ShowVerification, StartVerification, Verification};
 
@@ -165,8 +167,10 @@ fn recording(operator: Domain) -> Domain {
     operator
         .command::<RecordActionRequested>()
         .command::<RecordActionFinished>()
+        .command::<RecordToolCalled>()
         .emits::<ActionRequested>()
         .emits::<ActionFinished>()
+        .emits::<ToolCalled>()
 }
 
 /// Somebody asked for an action outside any transaction: recorded before it acts.

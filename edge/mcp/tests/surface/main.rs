@@ -1,0 +1,6 @@
+//! The MCP surface over a real system.
+
+mod door;
+mod fixture;
+mod talk;
+mod tools;
