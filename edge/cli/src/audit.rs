@@ -236,7 +236,7 @@ mod tests {
 
     fn parse(args: &str) -> Result<Request, clap::Error> {
         let args = std::iter::once("finnest").chain(args.split_whitespace());
-        parse_with(&example::catalog(), args, || Ok(String::new()))
+        parse_with(&example::catalog(), args, &crate::stub::OUTSIDE)
     }
 
     #[test]

@@ -31,6 +31,7 @@ const UNKNOWN: &str = "what was asked may or may not have happened";
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A way to a running platform.
@@ -72,6 +73,9 @@ pub(crate) enum Trouble {
     /// The answer cannot be printed.
     #[error("the answer cannot be printed")]
     Output(#[from] io::Error),
+    /// More pages than are taken at once.
+    #[error("there are more than {0} items; narrow the question, or read page by page")]
+    TooMany(usize),
 }
 
 /// A refusal or failure as the platform words it (RFC 9457).
@@ -127,7 +131,8 @@ impl Client {
     pub(crate) async fn send(&self, call: &Call, patience: Duration) -> Result<Value, Trouble> {
         let request = self.request(call)?;
         let answer = tokio::time::timeout(patience, self.exchange(request)).await;
-        answer.map_err(|_| Trouble::TooSlow { url: self.base.clone(), patience })?
+        let answer = answer.map_err(|_| Trouble::TooSlow { url: self.base.clone(), patience })?;
+        answer.map_err(|trouble| trouble.in_flags(&call.flags))
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Trouble> {
@@ -142,6 +147,13 @@ impl Client {
         if let Some(key) = &call.idempotency_key {
             let key = HeaderValue::try_from(key).map_err(|_| Trouble::Header("idempotency key"))?;
             request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(id) = &call.correlation_id {
+            let id = HeaderValue::try_from(id).map_err(|_| Trouble::Header("correlation id"))?;
+            request = request.header(CORRELATION_ID, id);
+        }
+        if let Some(version) = &call.expected_version {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
         }
         let body = match &call.body {
             None => Bytes::new(),
@@ -225,7 +237,7 @@ impl Trouble {
     /// How a command ends that met this.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Address(_) | Self::Header(_) => Exit::Refused,
+            Self::Address(_) | Self::Header(_) | Self::TooMany(_) => Exit::Refused,
             Self::Problem { status, .. } => Exit::of(*status),
             // Who closed the pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -237,9 +249,26 @@ impl Trouble {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::NotReachable { .. } | Self::Lost { .. } | Self::TooSlow { .. } => true,
-            Self::Problem { status, .. } => Exit::of(*status) == Exit::Failed,
+            Self::Problem { status, .. } => Exit::of(*status).is_passing(),
             _ => false,
         }
+    }
+
+    /// The same, naming the flags that fill the places complained of.
+    fn in_flags(mut self, flags: &[(String, String)]) -> Self {
+        if let Self::Problem { problem, .. } = &mut self {
+            for field in &mut problem.errors {
+                let fits = flags.iter().filter_map(|(place, flag)| {
+                    let rest = field.pointer.strip_prefix(place.as_str())?;
+                    let is_place = rest.is_empty() || rest.starts_with('/');
+                    is_place.then(|| (place.len(), format!("--{flag}{}", rest.replace('/', " "))))
+                });
+                if let Some((_, named)) = fits.max() {
+                    field.pointer = named;
+                }
+            }
+        }
+        self
     }
 
     /// What the person is told, and what to do about it.
@@ -273,8 +302,9 @@ impl Trouble {
         }
         if *status == StatusCode::UNAUTHORIZED {
             words.push_str(
-                "\nSay who you are: set FINNEST_TOKEN, or pass --token. A platform started with \
-                 `finnest serve --demo` prints the tokens of its users.",
+                "\nSay who you are: set FINNEST_TOKEN, or pass --token, or name a profile of the \
+                 config file with --use. A platform started with `finnest serve --demo` prints the \
+                 tokens of its users.",
             );
         }
         words
@@ -286,7 +316,8 @@ mod tests {
     use super::*;
 
     fn client() -> Client {
-        let server = Server { url: "http://127.0.0.1:4000/".into(), token: Some("t0k".into()) };
+        let url = "http://127.0.0.1:4000/".into();
+        let server = Server { url, token: Some("t0k".into()), profile: None };
         Client::new(&server).expect("a client")
     }
 
@@ -323,6 +354,9 @@ mod tests {
             target: "/api/v1/recruit/job_orders".into(),
             body: Some(serde_json::json!({"a": 1})),
             idempotency_key: Some("k".into()),
+            correlation_id: Some("c".into()),
+            expected_version: Some("3".into()),
+            flags: Vec::new(),
         };
 
         let request = client().request(&call).expect("a request");
@@ -331,11 +365,13 @@ mod tests {
         assert_eq!(request.headers()["authorization"], "Bearer t0k");
         assert_eq!(request.headers()["content-type"], "application/json");
         assert_eq!(request.headers()["idempotency-key"], "k");
+        assert_eq!(request.headers()["x-correlation-id"], "c");
+        assert_eq!(request.headers()["if-match"], "\"3\"");
     }
 
     #[test]
     fn a_token_that_no_header_can_carry_is_refused_without_showing_it() {
-        let server = Server { url: "a".into(), token: Some("s3cret\n".into()) };
+        let server = Server { url: "a".into(), token: Some("s3cret\n".into()), profile: None };
 
         let trouble = Client::new(&server).expect_err("a line break");
 
@@ -400,5 +436,33 @@ mod tests {
             assert!(matches!(answer(status, "<html>"), Err(Trouble::Stranger { .. })), "{status}");
         }
         assert_eq!(answer(204, "").expect("nothing to say"), Value::Null);
+    }
+
+    #[test]
+    fn a_complaint_names_the_flag_that_fills_the_place() {
+        let problem = r#"{"detail": "3 fields", "code": "malformed_input", "errors": [
+            {"pointer": "/headcount", "message": "0 is less than 1"},
+            {"pointer": "/site/city", "message": "too short"},
+            {"pointer": "/skills/2", "message": "no code"},
+            {"pointer": "/skillset", "message": "unknown"}
+        ]}"#;
+        let flags = [
+            ("/headcount", "headcount"),
+            ("/site", "site"),
+            ("/site/city", "site.city"),
+            ("/skills", "skills"),
+        ];
+        let flags = flags.map(|(place, flag)| (place.to_owned(), flag.to_owned()));
+
+        let words = answer(422, problem).expect_err("a refusal").in_flags(&flags).words();
+
+        insta::assert_snapshot!(words, @r#"
+        3 fields
+          --headcount: 0 is less than 1
+          --site.city: too short
+          --skills 2: no code
+          /skillset: unknown
+          (code malformed_input, try again in 2 s)
+        "#);
     }
 }

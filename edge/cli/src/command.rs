@@ -5,21 +5,17 @@ use std::io::Write;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Args, Command};
 use clap_complete::Shell;
-use platform::{Catalog, Domain, Operation};
+use platform::Catalog;
 
-use crate::audit;
-use crate::field::{self, Field};
-use crate::jobs;
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
-use crate::route::Route;
-use crate::transfer;
+use crate::{audit, jobs, operations, transfer};
 
 const EXAMPLES: &str = "\
 Examples:
   finnest serve --demo                            run the platform with demo data
   finnest tree --watch                            see every process live
-  finnest call recruit                            see what the domain recruit can do
-  finnest call recruit list_job_orders            ask it
+  finnest recruit                                 see what the domain recruit can do
+  finnest recruit list_job_orders                 ask it; `finnest call recruit …` is the same
   finnest kill root/domains/recruit/children/scoring_engine --reason drill
   finnest reload                                  apply an edited supervision.toml
   finnest jobs list state:discarded               see what has failed for good
@@ -30,16 +26,22 @@ Examples:
 Environment:
   FINNEST_URL     address of the platform, http://127.0.0.1:4000 unless set
   FINNEST_TOKEN   the token that says who you are; `serve --demo` prints some
+  FINNEST_PROFILE which profile of ~/.config/finnest/config.toml has both
   FINNEST_LISTEN  where `finnest serve` listens, 127.0.0.1:4000 unless set
   DATABASE_URL    a PostgreSQL to use instead of the platform's own
   NO_COLOR        print no colours, if set
 
 Exit codes:
   0  done; for `verify`, the chain holds
-  1  not done, the platform is down or failed; for `verify`, the chain is broken
-  2  wrong usage, or the platform refused: asking the same again will not help
+  1  the platform is down or failed; for `verify`, the chain is broken
+  2  wrong usage, or an input that breaks a rule
+  3  nobody is known by the token         4  the token may not do it
+  5  there is no such thing               6  the state of things does not allow it
+  7  it has changed since it was read     8  asked too often
+  9  the part of the platform asked for is unavailable
 
-A flag wins over its variable. Each command has its own help: finnest <COMMAND> --help";
+A flag wins over its variable, and that over the config file.
+Each command has its own help: finnest <COMMAND> --help";
 
 /// The whole program, as clap describes it.
 #[must_use]
@@ -61,7 +63,8 @@ pub fn command(catalog: &Catalog) -> Command {
             jobs::jobs(),
             consumers(),
         ])
-        .subcommands([call(catalog), events(), audit::verify(), completions(), cell()]);
+        .subcommands([operations::call(catalog), events(), audit::verify(), completions(), cell()]);
+    let program = operations::add_domains(program, catalog);
     // Last, because what comes from a type brings the type's own description along.
     Style::augment_args(Server::augment_args(program))
         .about("A platform of business domains, alive in one supervision tree")
@@ -233,90 +236,6 @@ fn cell() -> Command {
         .hide(true)
         .about("Run one domain for the platform that started this process")
         .long_about(None)
-}
-
-fn call(catalog: &Catalog) -> Command {
-    Command::new("call")
-        .about("Call an operation of a domain; without one, see what there is")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(true)
-        .subcommand_value_name("DOMAIN")
-        .subcommand_help_heading("Domains")
-        .subcommands(catalog.domains().iter().filter_map(domain))
-        .after_help(
-            "Examples:\n  \
-             finnest call recruit                          what the domain recruit can do\n  \
-             finnest call recruit open_job_order --help    what it takes\n  \
-             finnest call operator list_cursors",
-        )
-}
-
-/// None for a domain that has nothing to offer here.
-fn domain(domain: &Domain) -> Option<Command> {
-    let operations: Vec<Command> = domain.operations().iter().filter_map(operation).collect();
-    let names: Vec<&str> = operations.iter().map(Command::get_name).collect();
-    let about = match names.as_slice() {
-        [] => return None,
-        [first, second, third, _, ..] => {
-            format!("{first}, {second}, {third} and {} more", names.len() - 3)
-        }
-        few => few.join(", "),
-    };
-    Some(
-        Command::new(domain.name().as_str())
-            .about(about)
-            .subcommand_required(true)
-            .arg_required_else_help(true)
-            .disable_help_subcommand(true)
-            .subcommand_value_name("OPERATION")
-            .subcommand_help_heading("Operations")
-            .subcommands(operations),
-    )
-}
-
-/// None for an operation that has no surface.
-fn operation(operation: &Operation) -> Option<Command> {
-    let route = Route::of(operation)?;
-    let fields = field::fields(&operation.input_schema);
-    let name = operation.spec.name();
-    let json = Arg::new("json").long("json").value_name("JSON").help_heading("Input").help(
-        "The whole input as a JSON object, or - to read it from standard input; flags win over it",
-    );
-    let mut command = Command::new(name)
-        .about(operation.summary.trim_end_matches('.').to_owned())
-        .long_about(operation.description.clone())
-        .args(fields.iter().map(Field::arg))
-        .arg(json)
-        .after_help(format!(
-            "Example:\n  {}\n\nOver HTTP: {} {}",
-            example(operation, &fields),
-            route.method,
-            route.template
-        ));
-    if name.contains('_') {
-        command = command.alias(name.replace('_', "-"));
-    }
-    if route.takes_key {
-        let key = Arg::new("idempotency-key").long("idempotency-key").value_name("KEY");
-        let help = "Do it once, however often it is sent with this key";
-        command = command.arg(key.help(help).help_heading("Input"));
-    }
-    Some(command)
-}
-
-/// A line to start from: the required flags, or the first optional one.
-fn example(operation: &Operation, fields: &[Field]) -> String {
-    let mut line = format!("finnest call {} {}", operation.domain, operation.spec.name());
-    let mut shown: Vec<&Field> = fields.iter().filter(|field| field.is_required).collect();
-    if shown.is_empty() {
-        shown.extend(fields.first());
-    }
-    for field in shown {
-        let between = if field.kind == field::Kind::Boolean { '=' } else { ' ' };
-        line = format!("{line} --{}{between}{}", field.flag(), field.example());
-    }
-    line
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! An example domain, for the tests of this crate.
 
-use platform::{Action, Catalog, Command, Domain, DomainName, Query, Result, Snapshot, Spec, Tx};
+use platform::{
+    Action, Catalog, Command, Domain, DomainName, Listing, Query, Result, Snapshot, Spec, Tx,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,9 +77,9 @@ impl Command for OpenJobOrder {
 }
 impl Query for ListJobOrders {
     const SPEC: Spec = Spec::read("list_job_orders", "/job_orders");
-    type Output = ();
-    async fn answer(self, _db: &mut Snapshot<'_>) -> Result<()> {
-        Ok(())
+    type Output = Listing<String>;
+    async fn answer(self, _db: &mut Snapshot<'_>) -> Result<Listing<String>> {
+        Ok(Listing { items: Vec::new(), next: None })
     }
 }
 impl Command for FillJobOrder {

@@ -9,8 +9,22 @@ pub enum Exit {
     Done,
     /// The platform is down or failed, or the chain is broken. Trying again later may help.
     Failed,
-    /// Asked wrongly or refused. Asking the same again will not help.
+    /// Asked wrongly: the command line or the input breaks a rule.
     Refused,
+    /// Nobody is known by the token, or there is none.
+    Unauthenticated,
+    /// The token may not do this.
+    Forbidden,
+    /// There is no such thing, or not for this organisation.
+    NotFound,
+    /// The state of things does not allow it now.
+    Conflict,
+    /// The thing has changed since it was read.
+    Stale,
+    /// Asked more often than allowed.
+    Limited,
+    /// The part of the platform that was asked for is down or full.
+    Unavailable,
 }
 
 impl Exit {
@@ -21,6 +35,13 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Unauthenticated => 3,
+            Self::Forbidden => 4,
+            Self::NotFound => 5,
+            Self::Conflict => 6,
+            Self::Stale => 7,
+            Self::Limited => 8,
+            Self::Unavailable => 9,
         }
     }
 
@@ -28,11 +49,23 @@ impl Exit {
     pub(crate) fn of(status: StatusCode) -> Self {
         match status {
             status if status.is_success() => Self::Done,
-            // Too slow and too many are about now, not about what was asked.
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Self::Failed,
+            // Too slow is about now, not about what was asked.
+            StatusCode::REQUEST_TIMEOUT => Self::Failed,
+            StatusCode::UNAUTHORIZED => Self::Unauthenticated,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::CONFLICT => Self::Conflict,
+            StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED => Self::Stale,
+            StatusCode::TOO_MANY_REQUESTS => Self::Limited,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
             status if status.is_client_error() => Self::Refused,
             _ => Self::Failed,
         }
+    }
+
+    /// Whether asking the same again later may end otherwise.
+    pub(crate) const fn is_passing(self) -> bool {
+        matches!(self, Self::Failed | Self::Limited | Self::Unavailable)
     }
 }
 
@@ -47,22 +80,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_and_a_failure_are_told_apart() {
+    fn each_kind_of_refusal_has_a_code_of_its_own() {
         let cases = [
             (200, 0),
             (201, 0),
             (204, 0),
             (400, 2),
-            (401, 2),
-            (403, 2),
-            (404, 2),
-            (409, 2),
+            (401, 3),
+            (403, 4),
+            (404, 5),
+            (405, 2),
+            (409, 6),
+            (412, 7),
+            (428, 7),
+            (413, 2),
             (422, 2),
             (408, 1),
-            (429, 1),
+            (429, 8),
             (500, 1),
             (502, 1),
-            (503, 1),
+            (503, 9),
             (302, 1),
         ];
 

@@ -23,35 +23,66 @@ pub(crate) enum Kind {
     Json,
 }
 
-/// One property of an input.
+/// One property of an input, or of an object in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Field {
-    pub(crate) name: String,
+    /// The name, after those of the objects it lies in.
+    path: Vec<String>,
     pub(crate) kind: Kind,
     pub(crate) is_required: bool,
     description: String,
     default: Option<Value>,
+    /// Places within it that have flags of their own.
+    within: Vec<String>,
 }
 
 /// Flags that mean the same everywhere; a field of that name gets another flag.
-const TAKEN: [&str; 7] = ["url", "token", "output", "no-color", "help", "json", "idempotency-key"];
+pub(crate) const TAKEN: [&str; 12] = [
+    "url",
+    "token",
+    "use",
+    "output",
+    "format",
+    "no-color",
+    "help",
+    "json",
+    "input",
+    "all",
+    "idempotency-key",
+    "correlation-id",
+];
+
+/// How deep objects lie in each other whose fields still have flags.
+const DEPTH_MAX: usize = 3;
 
 /// The fields of `schema`, those that must be given first.
 pub(crate) fn fields(schema: &Value) -> Vec<Field> {
-    let required: Vec<&str> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let mut fields: Vec<Field> = properties
-        .map(|(name, property)| Field {
-            name: name.clone(),
-            kind: kind(property),
-            is_required: required.contains(&name.as_str()),
-            description: property["description"].as_str().unwrap_or_default().to_owned(),
-            default: property.get("default").filter(|default| !default.is_null()).cloned(),
-        })
-        .collect();
+    let mut fields = Vec::new();
+    collect(&[], schema, &mut fields);
     fields.sort_by_key(|field| !field.is_required);
     fields
+}
+
+fn collect(path: &[String], schema: &Value, fields: &mut Vec<Field>) {
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = [path, std::slice::from_ref(name)].concat();
+        let mut inner = Vec::new();
+        if path.len() < DEPTH_MAX && kind(property) == Kind::Json {
+            collect(&path, only_branch(property).unwrap_or(property), &mut inner);
+        }
+        fields.push(Field {
+            kind: kind(property),
+            // Part of an object that may be left out whole: the platform says what is missing.
+            is_required: path.len() == 1 && required.contains(&name.as_str()),
+            description: property["description"].as_str().unwrap_or_default().to_owned(),
+            default: property.get("default").filter(|default| !default.is_null()).cloned(),
+            within: inner.iter().map(Field::id).collect(),
+            path,
+        });
+        fields.append(&mut inner);
+    }
 }
 
 fn kind(schema: &Value) -> Kind {
@@ -125,19 +156,30 @@ fn first_paragraph(description: &Value) -> String {
 impl Field {
     /// The flag, without its dashes.
     pub(crate) fn flag(&self) -> String {
-        let flag = self.name.replace('_', "-");
+        let flag = self.path.join(".").replace('_', "-");
         if TAKEN.contains(&flag.as_str()) { format!("input-{flag}") } else { flag }
     }
 
     /// Under a prefix, because a field may be called like a flag of ours.
     fn id(&self) -> String {
-        format!("field:{}", self.name)
+        format!("field:{}", self.path.join("."))
     }
 
-    /// The flag as clap wants it. What is required may instead be part of `--json`.
+    /// The place in the input, as a JSON Pointer.
+    pub(crate) fn pointer(&self) -> String {
+        format!("/{}", self.path.join("/"))
+    }
+
+    /// The flag as clap wants it. What is required may instead be part of a whole input, or be
+    /// given in parts.
     pub(crate) fn arg(&self) -> Arg {
         let arg = Arg::new(self.id()).long(self.flag()).help(self.help()).help_heading("Input");
-        let arg = if self.is_required { arg.required_unless_present("json") } else { arg };
+        let whole = ["json", "input"].into_iter().map(str::to_owned);
+        let arg = if self.is_required {
+            arg.required_unless_present_any(whole.chain(self.within.iter().cloned()))
+        } else {
+            arg
+        };
         match &self.kind {
             Kind::List(item) => takes(arg, item).action(ArgAction::Append),
             kind => takes(arg, kind),
@@ -241,7 +283,7 @@ fn json(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text)
 }
 
-/// The input that the flags make, over what `--json` gave.
+/// The input that the flags make, over what was given whole.
 pub(crate) fn input(
     fields: &[Field],
     mut given: Map<String, Value>,
@@ -249,10 +291,27 @@ pub(crate) fn input(
 ) -> Map<String, Value> {
     for field in fields {
         if let Some(value) = field.value(matches) {
-            given.insert(field.name.clone(), value);
+            put(&mut given, &field.path, value);
         }
     }
     given
+}
+
+/// Puts `value` where `path` leads; what lies in the way and is no object gives way.
+fn put(object: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [name] => drop(object.insert(name.clone(), value)),
+        [name, rest @ ..] => {
+            let inner = object.entry(name.as_str()).or_insert_with(|| Map::new().into());
+            if !inner.is_object() {
+                *inner = Map::new().into();
+            }
+            if let Some(inner) = inner.as_object_mut() {
+                put(inner, rest, value);
+            }
+        }
+    }
 }
 
 /// Text as it is, everything else as JSON.
@@ -284,20 +343,27 @@ mod tests {
             "skills": {"type": "array", "items": {"type": "string"}, "default": []},
             "years": {"type": ["array", "null"], "items": {"type": "integer"}},
             "site": {"type": "object"},
+            "contact": {"type": "object", "required": ["email"], "properties": {
+                "email": {"type": "string"},
+                "phone": {"type": ["object", "null"], "properties": {
+                    "number": {"type": "integer"},
+                }},
+            }},
             "token": {"type": "string"},
         }})
     }
 
     fn parse(args: &[&str]) -> Result<Value, clap::Error> {
         let fields = fields(&schema());
-        let command = Command::new("x").no_binary_name(true).arg(Arg::new("json").long("json"));
+        let whole = ["json", "input"].map(|name| Arg::new(name).long(name));
+        let command = Command::new("x").no_binary_name(true).args(whole);
         let matches = command.args(fields.iter().map(Field::arg)).try_get_matches_from(args)?;
         Ok(input(&fields, Map::new(), &matches).into())
     }
 
     #[test]
     fn flags_become_the_types_the_schema_names() {
-        let cases: [(&[&str], Value); 12] = [
+        let cases: [(&[&str], Value); 15] = [
             (&[], json!({})),
             (&["--title=0042"], json!({"title": "0042"})),
             (&["--title", "-x y"], json!({"title": "-x y"})),
@@ -310,6 +376,12 @@ mod tests {
             (&["--skills", "a,b", "--skills", "c"], json!({"skills": ["a,b", "c"]})),
             (&["--years", "1", "--years", "2"], json!({"years": [1, 2]})),
             (&["--site", r#"{"a":[1]}"#], json!({"site": {"a": [1]}})),
+            (&["--contact.email", "a@b"], json!({"contact": {"email": "a@b"}})),
+            (&["--contact.phone.number", "7"], json!({"contact": {"phone": {"number": 7}}})),
+            (
+                &["--contact.email=new", r#"--contact={"email": "old", "x": 1}"#],
+                json!({"contact": {"email": "new", "x": 1}}),
+            ),
         ];
 
         for (args, expected) in cases {
@@ -346,7 +418,7 @@ mod tests {
     #[test]
     fn required_fields_come_first() {
         let fields = fields(&schema());
-        let first: Vec<_> = fields.iter().take(2).map(|field| field.name.as_str()).collect();
+        let first: Vec<_> = fields.iter().take(2).map(|field| field.path[0].as_str()).collect();
 
         assert_eq!(first, ["headcount", "title"]);
     }

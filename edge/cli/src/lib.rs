@@ -1,7 +1,8 @@
 //! The command line: one more fold over the catalog, and the operator's window from a terminal.
 //!
-//! `finnest call <domain> <operation>` has a subcommand for every operation and a flag for every
-//! field of its input; the help is the doc comments of the domains. What runs on this machine
+//! `finnest <domain> <operation>`, or `finnest call <domain> <operation>`, has a subcommand for
+//! every operation and a flag for every field of its input; the help is the doc comments of the
+//! domains. What runs on this machine
 //! (`serve`, `migrate`, `verify --local`, `events export` and its kin) is parsed here and
 //! done by the server crate; everything else asks a running platform over HTTP, so a command line
 //! has no rights that REST has not.
@@ -12,17 +13,26 @@
 //! | Exit code | Meaning |
 //! |---|---|
 //! | 0 | Done. For `verify`: the chain holds. |
-//! | 1 | Not done: the platform is down or failed. For `verify`: the chain is broken. |
-//! | 2 | Not done and never will be like this: wrong usage, or the platform refused. |
+//! | 1 | The platform is down or failed. For `verify`: the chain is broken. |
+//! | 2 | Wrong usage, or an input that breaks a rule. |
+//! | 3 | Nobody is known by the token. |
+//! | 4 | The token may not do it. |
+//! | 5 | There is no such thing. |
+//! | 6 | The state of things does not allow it. |
+//! | 7 | It has changed since it was read. |
+//! | 8 | Asked too often. |
+//! | 9 | The part of the platform asked for is unavailable. |
 //!
 //! **Invariant:** no domain is known here by name, apart from the platform's own, `operator`.
 
 mod audit;
 mod client;
 mod command;
+mod config;
 mod exit;
 mod field;
 mod jobs;
+mod operations;
 mod options;
 mod print;
 mod request;

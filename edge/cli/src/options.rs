@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use platform::store::archive::RETENTION_MONTHS;
 
 use crate::audit::CheckpointOptions;
+use crate::config::Profile;
 
 /// Text that must not show up in logs, such as a token. Its `Debug` form does not tell it.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +54,16 @@ pub struct Server {
     #[arg(long, global = true, env = "FINNEST_TOKEN", hide_env_values = true)]
     #[arg(value_parser = secret)]
     pub token: Option<Secret>,
+    /// Profile of the config file that has address and token; its default unless told
+    #[arg(
+        id = "use_profile",
+        long = "use",
+        value_name = "PROFILE",
+        global = true,
+        env = "FINNEST_PROFILE",
+        hide_env_values = true
+    )]
+    pub profile: Option<String>,
 }
 
 /// How answers are printed.
@@ -61,6 +72,7 @@ pub struct Server {
 pub struct Style {
     /// How to print answers; tables on a terminal and JSON in a pipe, unless told
     #[arg(long, short, global = true, value_enum, env = "FINNEST_OUTPUT", hide_env_values = true)]
+    #[arg(visible_alias = "format")]
     pub output: Option<Format>,
     /// Print no colours; setting `NO_COLOR` does the same
     #[arg(long, global = true)]
@@ -319,6 +331,16 @@ impl Server {
     /// An empty variable means that nothing was said.
     pub(crate) fn without_empty(mut self) -> Self {
         self.token = self.token.filter(|token| !token.expose().is_empty());
+        self.profile = self.profile.filter(|profile| !profile.is_empty());
+        self
+    }
+
+    /// The same with what the config file has where nothing was said.
+    pub(crate) fn filled(mut self, is_url_said: bool, profile: Profile) -> Self {
+        if let (false, Some(url)) = (is_url_said, profile.url) {
+            self.url = url;
+        }
+        self.token = self.token.or(profile.token);
         self
     }
 }

@@ -1,17 +1,19 @@
 //! Requests: what the arguments ask for, as a plain value.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use platform::{Catalog, Operation};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::audit::{self, ProofOptions, VerifyOptions};
 use crate::command::command;
-use crate::field;
+use crate::config::{self, Config, ConfigError};
 use crate::jobs::{self, Shown};
+use crate::operations;
 use crate::options::{CellOptions, DatabaseOptions, Format, ServeOptions, Server, Style};
 use crate::route::{Call, Route};
 use crate::transfer::{self, Transfer};
@@ -55,12 +57,20 @@ pub struct Task(pub(crate) Ask);
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ask {
     Call(Call),
+    /// All pages of it.
+    Every(Call),
     Tree(Call),
     WatchTree(Call),
     Tail(Tail),
-    Verify { start: Call, show: Route },
+    Verify {
+        start: Call,
+        show: Route,
+    },
     Jobs(Call, Shown),
-    Bulk { start: Call, show: Route },
+    Bulk {
+        start: Call,
+        show: Route,
+    },
     Kill(Call),
     Reload(Call),
 }
@@ -87,10 +97,24 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    parse_with(catalog, args, || {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    })
+    let config =
+        || config::path().map_or_else(|| Ok(Config::default()), |path| Config::load(&path));
+    parse_with(catalog, args, &Outside { read: &read, config: &config })
+}
+
+/// What a request is made of besides the arguments.
+pub(crate) struct Outside<'a> {
+    /// The text of a file, or of standard input for `-`.
+    pub(crate) read: &'a dyn Fn(&str) -> io::Result<String>,
+    pub(crate) config: &'a dyn Fn() -> Result<Config, ConfigError>,
+}
+
+fn read(file: &str) -> io::Result<String> {
+    if file != "-" {
+        return std::fs::read_to_string(file);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map(|_| text)
 }
 
 /// Whoever stops at a command that has others below it wants to see them, whatever flags came with
@@ -112,7 +136,7 @@ where
 pub(crate) fn parse_with<I, T>(
     catalog: &Catalog,
     args: I,
-    stdin: impl FnOnce() -> io::Result<String>,
+    outside: &Outside<'_>,
 ) -> Result<Request, clap::Error>
 where
     I: IntoIterator<Item = T>,
@@ -161,23 +185,35 @@ where
                 None => (leaf, asks.tail(leaf)?),
             }
         }
-        "call" => asks.call(matches, stdin)?,
-        other => unreachable!("clap knows no subcommand {other}"),
+        "call" => {
+            let (domain, matches) = matches.subcommand().expect("clap requires a domain");
+            asks.operation(domain, matches, outside)?
+        }
+        domain => asks.operation(domain, matches, outside)?,
     };
-    remote(leaf, ask)
+    remote(leaf, ask, outside)
 }
 
 /// Something to ask, with where and how that the arguments say.
-fn remote(leaf: &ArgMatches, ask: Ask) -> Result<Request, clap::Error> {
+fn remote(leaf: &ArgMatches, ask: Ask, outside: &Outside<'_>) -> Result<Request, clap::Error> {
     let mut style = Style::from_arg_matches(leaf)?;
     if leaf.try_get_one("as-json").is_ok_and(|flag| flag == Some(&true)) {
         style.output = Some(Format::Json);
     }
-    Ok(Request::Remote(Remote {
-        server: Server::from_arg_matches(leaf)?.without_empty(),
-        style,
-        task: Task(ask),
-    }))
+    Ok(Request::Remote(Remote { server: server(leaf, outside)?, style, task: Task(ask) }))
+}
+
+/// Where to ask and as whom: what was said, and the config file for what was not.
+fn server(leaf: &ArgMatches, outside: &Outside<'_>) -> Result<Server, clap::Error> {
+    let server = Server::from_arg_matches(leaf)?.without_empty();
+    let is_url_said = leaf.value_source("url") != Some(ValueSource::DefaultValue);
+    if is_url_said && server.token.is_some() && server.profile.is_none() {
+        return Ok(server);
+    }
+    let profile = (outside.config)()
+        .and_then(|config| config.profile(server.profile.as_deref()))
+        .map_err(wrong)?;
+    Ok(server.filled(is_url_said, profile))
 }
 
 /// Makes something to ask of what clap matched.
@@ -231,27 +267,16 @@ impl Asks<'_> {
         Ok(Ask::Tail(tail))
     }
 
-    fn call<'m>(
+    fn operation<'m>(
         &self,
+        domain: &str,
         matches: &'m ArgMatches,
-        stdin: impl FnOnce() -> io::Result<String>,
+        outside: &Outside<'_>,
     ) -> Result<(&'m ArgMatches, Ask), clap::Error> {
-        let (domain, matches) = matches.subcommand().expect("clap requires a domain");
         let (name, matches) = matches.subcommand().expect("clap requires an operation");
         let operation =
             self.catalog.operation(domain, name).expect("clap knows the catalog's only");
-        let route = Route::of(operation).expect("clap knows those with a surface only");
-        let given = match matches.get_one::<String>("json").map(String::as_str) {
-            None => Map::new(),
-            Some("-") => object(&stdin()?)?,
-            Some(text) => object(text)?,
-        };
-        let input = field::input(&field::fields(&operation.input_schema), given, matches);
-        let mut call = route.call(input).map_err(|error| wrong(error.to_string()))?;
-        if route.takes_key {
-            call.idempotency_key = matches.get_one("idempotency-key").cloned();
-        }
-        Ok((matches, Ask::Call(call)))
+        Ok((matches, operations::asked(operation, matches, outside.read)?))
     }
 
     fn operator(&self, name: &str, input: Value) -> Result<Call, clap::Error> {
@@ -267,15 +292,7 @@ impl Asks<'_> {
     }
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, clap::Error> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(wrong("--json takes an object, as in '{\"title\": \"Forklift driver\"}'")),
-        Err(error) => Err(wrong(format!("what --json got is not JSON: {error}"))),
-    }
-}
-
-fn wrong(message: impl std::fmt::Display) -> clap::Error {
+pub(crate) fn wrong(message: impl std::fmt::Display) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n"))
 }
 
@@ -285,12 +302,27 @@ mod tests {
 
     use super::*;
     use crate::example;
+    use crate::options::Secret;
+
+    const OUTSIDE: Outside<'static> = Outside { read: &read, config: &config };
+
+    fn read(file: &str) -> io::Result<String> {
+        match file {
+            "-" => Ok(r#"{"title": "from stdin", "headcount": 1}"#.into()),
+            "order.json" => Ok(r#"{"title": "from a file", "headcount": 2}"#.into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn config() -> Result<Config, ConfigError> {
+        let page = "default = 'demo'\n[profile.demo]\nurl = 'http://a:1'\ntoken = 'kept'\n\
+                    [profile.there]\nurl = 'http://b:2'\n";
+        Config::read(page, "config.toml")
+    }
 
     fn parse(args: &str) -> Result<Request, clap::Error> {
         let args = std::iter::once("finnest").chain(args.split_whitespace());
-        parse_with(&example::catalog(), args, || {
-            Ok(r#"{"title": "from stdin", "headcount": 1}"#.into())
-        })
+        parse_with(&example::catalog(), args, &OUTSIDE)
     }
 
     fn ask(args: &str) -> Ask {
@@ -303,6 +335,7 @@ mod tests {
     fn call(args: &str) -> Call {
         match ask(args) {
             Ask::Call(call)
+            | Ask::Every(call)
             | Ask::Tree(call)
             | Ask::WatchTree(call)
             | Ask::Verify { start: call, .. }
@@ -358,6 +391,46 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_needs_no_call_before_it() {
+        let short = call("recruit open_job_order --title=Driver --headcount 3");
+
+        assert_eq!(short, call("call recruit open_job_order --title=Driver --headcount 3"));
+    }
+
+    #[test]
+    fn the_whole_input_may_be_in_a_file() {
+        let file = call("recruit open_job_order --input order.json --headcount 5");
+        let piped = call("recruit open_job_order --input -");
+
+        assert_eq!(file.body, Some(json!({"title": "from a file", "headcount": 5})));
+        assert_eq!(piped.body, Some(json!({"title": "from stdin", "headcount": 1})));
+    }
+
+    #[test]
+    fn a_list_may_be_asked_for_with_all_its_pages() {
+        assert!(matches!(ask("recruit list_job_orders --all"), Ask::Every(_)));
+        assert!(matches!(ask("recruit list_job_orders"), Ask::Call(_)));
+    }
+
+    #[test]
+    fn the_config_file_says_what_nobody_said() {
+        let cases = [
+            ("", ("http://a:1", Some("kept"))),
+            ("--url http://c:3", ("http://c:3", Some("kept"))),
+            ("--token mine", ("http://a:1", Some("mine"))),
+            ("--url http://c:3 --token mine", ("http://c:3", Some("mine"))),
+            ("--use there", ("http://b:2", None)),
+        ];
+
+        for (args, expected) in cases {
+            let request = parse(&format!("recruit list_job_orders {args}")).expect(args);
+            let Request::Remote(Remote { server, .. }) = request else { panic!("{args}") };
+            let token = server.token.as_ref().map(Secret::expose);
+            assert_eq!((server.url.as_str(), token), expected, "{args}");
+        }
+    }
+
+    #[test]
     fn wrong_usage_exits_with_two() {
         let cases = [
             "",
@@ -370,6 +443,10 @@ mod tests {
             "call recruit open_job_order --json [1]",
             "call recruit open_job_order --json {",
             "call recruit fill_job_order --json {}",
+            "recruit open_job_order --input nowhere.json",
+            "recruit open_job_order --input - --json {}",
+            "recruit list_job_orders --use nobody",
+            "nobody list_job_orders",
             "kill root/x",
             "serve --listen nowhere",
         ];

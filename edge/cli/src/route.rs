@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 /// Where the operations of all domains are.
 const BASE: &str = "/api/v1";
+/// The field by which somebody says which version of a thing they have seen.
+const EXPECTED_VERSION: &str = "expected_version";
 
 /// The address of an operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,18 +18,26 @@ pub(crate) struct Route {
     /// The whole path with its parameters, for example `/api/v1/recruit/job_orders/{job_order_id}`.
     pub(crate) template: String,
     takes_body: bool,
+    /// Whether it replaces or removes something that has a version.
+    takes_version: bool,
     /// Whether repeating it with the same Idempotency-Key is done once.
     pub(crate) takes_key: bool,
 }
 
 /// A request, ready to be sent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Call {
     pub(crate) method: Method,
     /// Path and query string.
     pub(crate) target: String,
     pub(crate) body: Option<Value>,
     pub(crate) idempotency_key: Option<String>,
+    /// What this and everything that follows from it is found by.
+    pub(crate) correlation_id: Option<String>,
+    /// The version that is replaced or removed; a newer one is left alone.
+    pub(crate) expected_version: Option<String>,
+    /// Which flag fills which place of the input, so that a complaint can name the flag.
+    pub(crate) flags: Vec<(String, String)>,
 }
 
 /// An input that makes no request.
@@ -51,6 +61,8 @@ impl Route {
         Some(Self {
             template: format!("{BASE}/{}{}", operation.domain, operation.spec.path()),
             takes_body: matches!(method, Method::POST | Method::PUT),
+            takes_version: matches!(method, Method::PUT | Method::DELETE)
+                && operation.input_schema["properties"].get(EXPECTED_VERSION).is_some(),
             takes_key: method == Method::POST && operation.kind == OperationKind::Command,
             method,
         })
@@ -70,6 +82,9 @@ impl Route {
             }
         }
         let mut target = steps.join("/");
+        // The address has a place of its own for it: If-Match.
+        let version = self.takes_version.then(|| input.remove(EXPECTED_VERSION)).flatten();
+        let expected_version = version.as_ref().and_then(plain);
         let body = if self.takes_body {
             Some(Value::Object(input))
         } else {
@@ -79,7 +94,19 @@ impl Route {
             }
             None
         };
-        Ok(Call { method: self.method.clone(), target, body, idempotency_key: None })
+        let method = self.method.clone();
+        Ok(Call { method, target, body, expected_version, ..Call::default() })
+    }
+}
+
+impl Call {
+    /// The same call for the page that begins at `cursor`.
+    pub(crate) fn turned_to(&self, cursor: &str) -> Self {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let mut turned = form_urlencoded::Serializer::new(String::new());
+        let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "cursor");
+        turned.extend_pairs(kept).append_pair("cursor", cursor);
+        Self { target: format!("{path}?{}", turned.finish()), ..self.clone() }
     }
 }
 
@@ -202,5 +229,20 @@ mod tests {
         let operation = catalog.operation("recruit", "rescore").expect("an example");
 
         assert_eq!(Route::of(operation), None);
+    }
+
+    #[test]
+    fn the_next_page_is_the_same_question_with_another_cursor() {
+        let first = call("list_job_orders", json!({"states": ["open", "filled"], "limit": 2}));
+        let first = first.expect("fits");
+
+        let second = first.turned_to("7b&");
+
+        let query = "limit=2&states=open&states=filled";
+        assert_eq!(second.target, format!("/api/v1/recruit/job_orders?{query}&cursor=7b%26"));
+        assert_eq!(
+            second.turned_to("8").target,
+            format!("{}8", &second.target[..second.target.len() - 5])
+        );
     }
 }

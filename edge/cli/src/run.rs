@@ -10,9 +10,13 @@ use crate::exit::Exit;
 use crate::jobs::Shown;
 use crate::options::{Format, Style};
 use crate::request::{Ask, Remote};
+use crate::route::Call;
 use crate::screen::Screen;
 use crate::words::harmless;
 use crate::{jobs, print, tail, tree, verification, watch};
+
+/// The most items that `--all` takes into memory.
+const ITEMS_MAX: usize = 100_000;
 
 /// Asks a running platform and prints the answer, or why there is none.
 pub async fn run(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Exit {
@@ -33,6 +37,10 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
     match &remote.task.0 {
         Ask::Call(call) => {
             let answer = client.send(call, PATIENCE).await?;
+            tell(&answer, style, screen, print::answer)
+        }
+        Ask::Every(call) => {
+            let answer = every(&client, call).await?;
             tell(&answer, style, screen, print::answer)
         }
         Ask::Kill(call) => {
@@ -63,6 +71,26 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
         Ask::WatchTree(call) => watch::watch(&client, call, style, clock, screen).await,
         Ask::Tail(tail) => tail::follow(&client, tail, style, screen).await,
     }
+}
+
+/// All pages of a list as one.
+async fn every(client: &Client, call: &Call) -> Result<Value, Trouble> {
+    let mut items = Vec::new();
+    let mut page = client.send(call, PATIENCE).await?;
+    loop {
+        let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) else {
+            return Ok(page);
+        };
+        items.extend(more);
+        let next = page.as_object_mut().and_then(|page| page.remove("next"));
+        match next.as_ref().and_then(Value::as_str) {
+            None => break,
+            Some(_) if items.len() >= ITEMS_MAX => return Err(Trouble::TooMany(ITEMS_MAX)),
+            Some(cursor) => page = client.send(&call.turned_to(cursor), PATIENCE).await?,
+        }
+    }
+    page["items"] = items.into();
+    Ok(page)
 }
 
 /// The tree in an answer; none if a newer platform words it in a way not known here.
@@ -143,6 +171,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_pages_are_one_list() {
+        let pages = [
+            json!({"items": [{"id": 1}], "next": "a b"}),
+            json!({"items": [{"id": 2}], "next": "c"}),
+            json!({"items": [{"id": 3}]}),
+        ];
+        let args = "recruit list_job_orders --limit 1 --all --output json";
+
+        let outcome = finnest(args, pages.map(|page| (200, page)).to_vec(), 1).await;
+
+        let told: Value = serde_json::from_str(&outcome.out).expect("JSON");
+        assert_eq!(told, json!({"items": [{"id": 1}, {"id": 2}, {"id": 3}]}));
+        let asked = |query: &str| format!("GET /api/v1/recruit/job_orders?{query} Bearer t0k");
+        let expected = [asked("limit=1"), asked("limit=1&cursor=a+b"), asked("limit=1&cursor=c")];
+        assert_eq!(outcome.asked, expected);
+    }
+
+    #[tokio::test]
+    async fn a_complaint_is_about_flags() {
+        let problem = json!({"detail": "it is not as it should be", "errors": [
+            {"pointer": "/headcount", "message": "0 is less than 1"},
+        ]});
+
+        let args = "recruit open_job_order --title x --headcount 0";
+        let outcome = finnest(args, vec![(422, problem)], 1).await;
+
+        assert_eq!(outcome.exit, Exit::Refused);
+        assert_eq!(outcome.err, "it is not as it should be\n  --headcount: 0 is less than 1\n");
+    }
+
+    #[tokio::test]
     async fn an_answer_without_a_body_is_said_to_be_done() {
         let args = "call recruit remove_job_order --job-order-id 7 --output table";
 
@@ -153,10 +212,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_ends_with_two_and_an_outage_with_one() {
+    async fn a_refusal_ends_with_its_own_code_and_an_outage_too() {
         let problem = json!({"detail": "there is no process root/x",
             "errors": [{"pointer": "/path", "message": "unknown"}]});
-        for (status, exit) in [(404, Exit::Refused), (503, Exit::Failed)] {
+        for (status, exit) in [(404, Exit::NotFound), (503, Exit::Unavailable)] {
             let outcome =
                 finnest("kill root/x --reason drill", vec![(status, problem.clone())], 1).await;
 
@@ -357,6 +416,6 @@ mod tests {
         let outcome =
             finnest("events tail", vec![(403, json!({"detail": "for operators"}))], 9).await;
 
-        assert_eq!((outcome.exit, outcome.err.as_str()), (Exit::Refused, "for operators\n"));
+        assert_eq!((outcome.exit, outcome.err.as_str()), (Exit::Forbidden, "for operators\n"));
     }
 }

@@ -16,6 +16,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::config::Config;
+use crate::request::Outside;
 use crate::tree::tests::now;
 use crate::{Exit, Screen, example, request};
 
@@ -31,6 +33,10 @@ pub(crate) struct Outcome {
     /// Method, target, token and body of each request.
     pub(crate) asked: Vec<String>,
 }
+
+/// Empty files, and nothing configured.
+pub(crate) const OUTSIDE: Outside<'static> =
+    Outside { read: &|_| Ok("{}".into()), config: &|| Ok(Config::default()) };
 
 /// Runs `finnest` with `args` against a platform that says `answers`. After `flushes` the reader of
 /// the output goes away, which is how a command that follows for ever comes to an end.
@@ -50,8 +56,7 @@ pub(crate) async fn finnest(args: &str, answers: Vec<Says>, flushes: usize) -> O
 /// Runs `finnest` with `args` against whatever is at `url`.
 pub(crate) async fn ask(args: &str, url: &str, flushes: usize) -> Outcome {
     let args = format!("finnest {args} --url {url} --token t0k");
-    let request =
-        request::parse_with(&example::catalog(), args.split_whitespace(), || Ok("{}".into()));
+    let request = request::parse_with(&example::catalog(), args.split_whitespace(), &OUTSIDE);
     let request::Request::Remote(remote) = request.expect("good usage") else {
         panic!("a remote one")
     };
