@@ -18,6 +18,8 @@ use server::serve::{PublicHosts, edge};
 use testkit::{ACME, Member, TestSystem};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::world::every_domain;
+
 /// The business domains of the founding story.
 pub(crate) fn domains() -> Vec<Domain> {
     vec![recruit::domain(), onboard::domain(), pulse::domain(), reach::domain(), payroll::domain()]
@@ -37,12 +39,21 @@ pub(crate) async fn serve() -> Served {
 
 /// Starts the whole platform with further lines of supervision.toml.
 pub(crate) async fn serve_with(extra_tuning: &str) -> Served {
+    serve_domains(domains(), extra_tuning).await
+}
+
+/// Starts every domain there is.
+pub(crate) async fn serve_every(extra_tuning: &str) -> Served {
+    serve_domains(every_domain(), extra_tuning).await
+}
+
+async fn serve_domains(domains: Vec<Domain>, extra_tuning: &str) -> Served {
     let bound = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     bound.set_nonblocking(true).expect("a socket can be made non-blocking");
     let address = bound.local_addr().expect("a bound socket has an address");
     let make_edge: platform::MakeEdge =
         Box::new(move |system| edge(system, &bound, &Proxies::default(), &PublicHosts::default()));
-    let system = testkit::start_with(domains(), Clock::system(), extra_tuning, make_edge).await;
+    let system = testkit::start_with(domains, Clock::system(), extra_tuning, make_edge).await;
     let client = Client::builder(TokioExecutor::new()).build_http();
     Served { system, address, client }
 }
@@ -79,14 +90,27 @@ impl Served {
         path: &str,
         body: Option<Value>,
     ) -> Response {
+        self.send_as(Some(member.token()), method, path, body).await
+    }
+
+    /// Sends a request with a token, or with none.
+    pub(crate) async fn send_as(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Response {
         let body = body.map_or_else(String::new, |body| body.to_string());
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address))
-            .header("authorization", format!("Bearer {}", member.token()))
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .expect("the request is well formed");
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request =
+            request.body(Full::new(Bytes::from(body))).expect("the request is well formed");
         let response = self.client.request(request).await.expect("the edge answers");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("the answer arrives whole").to_bytes();
@@ -113,6 +137,13 @@ impl Served {
         let response = self.client.request(request).await.expect("the edge answers");
         let bytes = response.into_body().collect().await.expect("the answer arrives whole");
         serde_json::from_slice(&bytes.to_bytes()).expect("a message is answered by a message")
+    }
+
+    /// Whether the socket lets a token in.
+    pub(crate) async fn is_let_in(&self, token: Option<&str>) -> bool {
+        let token = token.map(|token| format!("&token={token}")).unwrap_or_default();
+        let url = format!("ws://{}/socket/websocket?vsn=2.0.0{token}", self.address);
+        tokio_tungstenite::connect_async(url).await.is_ok()
     }
 
     /// Joins a topic as a member, over the Phoenix wire.

@@ -41,6 +41,8 @@ pub(crate) async fn furnish(system: &TestSystem, org_id: OrgId, mark: &str) {
 async fn furnished(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), Error> {
     let staff = system.member(org_id, Role::Staff);
     let candidate = staff.call("recruit", "register_candidate", candidate(mark)).await?;
+    // Known to every domain before there is anything to check it against.
+    system.settle().await;
     let order = json!({
         "title": format!("{mark} driver"), "headcount": 1, "client_name": format!("{mark} Pty"),
         "starts_on": soon(), "credentials_required": ["forklift_licence"],
@@ -151,7 +153,11 @@ impl Ids {
     }
 }
 
-/// What an id of a row of `table` is called elsewhere: `users` have a `user_id`.
+/// What an id of a row of `table` is called elsewhere: `users` have a `user_id`. Finished jobs are
+/// jobs, and the only ones that stay as they are.
 fn id_of(table: &str) -> String {
+    if table == "finished" {
+        return "job_id".to_owned();
+    }
     format!("{}_id", table.strip_suffix('s').unwrap_or(table))
 }
