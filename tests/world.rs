@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use platform::otp::Clock;
-use platform::{Domain, Error, OrgId, Role};
+use platform::{Domain, Error, OrgId, Role, Scope};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use testkit::{Member, TestSystem};
+use totp_rs::{Builder, Secret};
 use uuid::Uuid;
 
 /// Every domain there is, apart from the operator's, which no test system lacks.
@@ -40,6 +41,7 @@ pub(crate) async fn furnish(system: &TestSystem, org_id: OrgId, mark: &str) {
 
 async fn furnished(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), Error> {
     let staff = system.member(org_id, Role::Staff);
+    sign_in(system, org_id, mark).await?;
     let candidate = staff.call("recruit", "register_candidate", candidate(mark)).await?;
     // Known to every domain before there is anything to check it against.
     system.settle().await;
@@ -62,6 +64,34 @@ async fn furnished(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(),
     staff.call("reach", "queue_message", message).await?;
     system.settle().await;
     Ok(())
+}
+
+/// The staff's member signs in from an app, enrols a second factor and is asked for it the next
+/// time; somebody else guesses.
+async fn sign_in(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), Error> {
+    let staff = system.member(org_id, Role::Staff);
+    let me = staff.ask(accounts::GetMe::default()).await?;
+    let password = format!("the password of {mark}");
+    let given = accounts::Password::new(&*password);
+    accounts::give_password(system.system(), org_id, me.user_id, given).await?;
+    let organisation = me.email.split(['@', '.']).nth(1).unwrap_or_default();
+    let mut input = json!({
+        "organisation": organisation, "email": me.email, "password": password, "kind": "app",
+    });
+    let scope = Scope::anonymous(Uuid::now_v7());
+    system.system().call(&scope, "accounts", "sign_in", input.clone()).await?;
+    let own = json!({"password": password});
+    let device = staff.call("accounts", "enrol_second_factor", own).await?;
+    let secret = device["secret"].as_str().and_then(|text| Secret::try_from_base32(text).ok());
+    let device = Builder::new().with_secret(secret.expect("a device has one"));
+    let device = device.with_account_name("mia").build().expect("it is a device");
+    let seconds = u64::try_from(system.system().now().timestamp()).expect("it is after 1970");
+    let code = json!({"code": device.generate(seconds).to_string()});
+    staff.call("accounts", "confirm_second_factor", code).await?;
+    system.system().call(&scope, "accounts", "sign_in", input.clone()).await?;
+    input["password"] = json!("something else");
+    let guessed = system.system().call(&scope, "accounts", "sign_in", input).await;
+    guessed.map_or(Ok(()), |_| panic!("anybody may sign in as {mark}"))
 }
 
 /// Somebody who can be placed.

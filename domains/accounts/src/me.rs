@@ -42,6 +42,26 @@ impl Refusal for NoUser {
     }
 }
 
+/// There is no such user in this organisation.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no user {0}")]
+pub(crate) struct UnknownUser(pub(crate) UserId);
+
+impl Refusal for UnknownUser {
+    fn reason(&self) -> Reason {
+        Reason::not_found("user_not_found").at("/user_id")
+    }
+}
+
+/// Refuses a user whom this organisation does not have, or has no more.
+pub(crate) async fn must_exist(tx: &mut Tx<'_>, user_id: UserId) -> Result<()> {
+    let sql = "select exists (
+        select 1 from platform.users where id = $1 and org_id = $2 and deleted_at is null)";
+    let org_id = tx.org_id();
+    let query = sqlx::query_scalar(sql).bind(user_id).bind(org_id);
+    if query.fetch_one(tx.connection()).await? { Ok(()) } else { Err(UnknownUser(user_id).into()) }
+}
+
 /// The user who acts.
 pub(crate) fn user_of(scope: &Scope) -> Result<UserId, NoUser> {
     scope.user_id().ok_or(NoUser)

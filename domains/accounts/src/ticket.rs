@@ -37,7 +37,8 @@ pub struct CreatedTicket {
 }
 
 impl Command for CreateTicket {
-    const SPEC: Spec = Spec::create("create_ticket", "/tickets").needs(Access::Member);
+    const SPEC: Spec =
+        Spec::create("create_ticket", "/tickets").needs(Access::Member).confidential();
     type Output = CreatedTicket;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<CreatedTicket> {

@@ -168,9 +168,11 @@ fn announce(settings: &Settings, began: Instant) {
         demo::ORG_ID
     );
     for (name, role, token) in demo::USERS {
-        let user = format!("  {name:<15} {:<9} token {token}\n", role.name());
+        let (role, email) = (role.name(), demo::email(name));
+        let user = format!("  {name:<15} {role:<9} {email:<21} token and password {token}\n");
         text.push_str(&user);
     }
+    text.push_str("\n  People sign in to the organisation acme with address and password.\n");
     text.push_str("\n  Ctrl-C stops it; the data stay.\n");
     #[allow(clippy::print_stderr, reason = "this is the greeting of a command, not a log")]
     {

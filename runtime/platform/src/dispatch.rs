@@ -134,6 +134,10 @@ async fn perform(
     key: Option<&str>,
 ) -> Result<Answer> {
     match (operation.runner, key) {
+        (_, Some(_)) if operation.spec.is_confidential() => Err(Error::refused(
+            Reason::invalid("idempotency_key_not_accepted"),
+            "what this answers is told once and not remembered; leave the idempotency key out",
+        )),
         (Runner::Command(run), Some(key)) => {
             remembered(system, scope, operation, input, key, run).await
         }
@@ -151,14 +155,17 @@ async fn perform(
                 .map(fresh)
         }
         // What a person shows to sign in belongs into no log, and there is no organisation yet.
-        (Runner::Action(run), None) if operation.spec.access() == Access::Anyone => {
-            guarded(run(input, system)).await.map(fresh)
+        (Runner::Action(run), None)
+            if operation.spec.access() == Access::Anyone || operation.spec.is_confidential() =>
+        {
+            guarded(run(input, &system.called_by(scope))).await.map(fresh)
         }
         (Runner::Action(run), None) if operation.spec.is_read() => {
-            guarded(run(input, system)).await.map(fresh)
+            guarded(run(input, &system.called_by(scope))).await.map(fresh)
         }
         (Runner::Action(run), None) => {
-            operator::enact(system, scope, operation, run, input).await.map(fresh)
+            let system = system.called_by(scope);
+            operator::enact(&system, scope, operation, run, input).await.map(fresh)
         }
     }
 }

@@ -10,6 +10,22 @@ use crate::refusal::Result;
 use crate::system::System;
 
 impl System {
+    /// The organisation with this short name, if there is one.
+    ///
+    /// # Errors
+    /// [`Error`](crate::Error) when the database does not answer.
+    pub async fn organisation(&self, slug: &str) -> Result<Option<OrgId>> {
+        let mut transaction = store::begin(self.pool()).await?;
+        let found = sqlx::query_scalar(
+            "select id from platform.organisations where slug = $1 and deleted_at is null",
+        )
+        .bind(slug)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        transaction.rollback().await?;
+        Ok(found)
+    }
+
     /// A scope for each organisation, under the name of the duty that goes round, for example
     /// `recruit.pool_refresh`.
     ///

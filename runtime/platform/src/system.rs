@@ -27,6 +27,7 @@ use crate::config::{Config, Database, Relayed, Security};
 use crate::dispatch::{self, Answer, RETRY_AFTER};
 use crate::feed;
 use crate::flags::FlagMemory;
+use crate::heavy::Heavy;
 use crate::home::{Homes, Rooms};
 use crate::identity::Identities;
 use crate::limits::Limits;
@@ -44,6 +45,8 @@ pub struct System {
     inner: Arc<Inner>,
     /// What whoever holds this handle uses instead of what all share.
     rooms: Option<Arc<Rooms>>,
+    /// Who called the action that holds this handle.
+    caller: Option<Arc<Scope>>,
 }
 
 struct Inner {
@@ -63,6 +66,7 @@ struct Inner {
     identities: Identities,
     limits: Limits,
     flags: FlagMemory,
+    heavy: Heavy,
     homes: Homes,
     cells: HashMap<&'static str, Arc<Cell>>,
     tree: Tree,
@@ -150,6 +154,7 @@ impl System {
             identities: Identities::default(),
             limits: Limits::new(),
             flags: FlagMemory::default(),
+            heavy: Heavy::new(),
             tuned,
             homes,
             cells: cells.into_iter().map(|cell| (cell.domain().as_str(), cell)).collect(),
@@ -161,12 +166,29 @@ impl System {
             clock,
             security,
         };
-        Self { inner: Arc::new(inner), rooms: None }
+        Self { inner: Arc::new(inner), rooms: None, caller: None }
     }
 
     /// The same system through what a domain on threads of its own has for itself.
     pub(crate) fn within(&self, rooms: Arc<Rooms>) -> Self {
-        Self { inner: self.inner.clone(), rooms: Some(rooms) }
+        Self { inner: self.inner.clone(), rooms: Some(rooms), caller: None }
+    }
+
+    /// The same system, as an action called by `scope` gets it.
+    pub(crate) fn called_by(&self, scope: &Scope) -> Self {
+        Self { caller: Some(Arc::new(scope.clone())), ..self.clone() }
+    }
+
+    /// Who called the action that was given this handle.
+    ///
+    /// # Errors
+    /// A failure outside of actions, where nobody has called.
+    pub fn caller(&self) -> Result<&Scope> {
+        self.caller.as_deref().ok_or_else(|| Error::failure("nobody called; only actions know"))
+    }
+
+    pub(crate) fn heavy(&self) -> &Heavy {
+        &self.inner.heavy
     }
 
     /// The domains on threads of their own.

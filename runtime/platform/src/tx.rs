@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use store::Session;
 use uuid::Uuid;
 
-use crate::catalog::Catalog;
+use crate::profile::Profile;
 use crate::refusal::{Error, Reason, Result};
 use crate::secret::MasterSecret;
 use crate::system::System;
@@ -85,6 +85,14 @@ impl<'c> Tx<'c> {
     /// A failure in a projection.
     pub fn secret(&self) -> Result<&'c MasterSecret> {
         self.system().map(System::secret)
+    }
+
+    /// Which rules of security hold.
+    ///
+    /// # Errors
+    /// A failure in a projection.
+    pub fn profile(&self) -> Result<Profile> {
+        self.system().map(System::profile)
     }
 
     /// Who acts, for which organisation, in which chain of causes.

@@ -78,6 +78,7 @@ impl Category {
 
 /// Name, path and access of an operation. All `const`, so that a mistake stops the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said of an operation on its own")]
 pub struct Spec {
     name: &'static str,
     verb: Verb,
@@ -86,6 +87,7 @@ pub struct Spec {
     is_answer_kept: bool,
     is_proposal: bool,
     is_destructive: bool,
+    is_confidential: bool,
 }
 
 impl Spec {
@@ -106,6 +108,7 @@ impl Spec {
             is_answer_kept: false,
             is_proposal: false,
             is_destructive: false,
+            is_confidential: false,
         }
     }
     /// Reads a resource: `GET`, 200.
@@ -156,6 +159,19 @@ impl Spec {
     pub const fn destroys(mut self) -> Self {
         self.is_destructive = true;
         self
+    }
+    /// Is told secrets, or answers some. They are kept nowhere: as an action it is not recorded by
+    /// the platform, so that the events of its own domain tell of it, and its answer is remembered
+    /// under no idempotency key.
+    #[must_use]
+    pub const fn confidential(mut self) -> Self {
+        self.is_confidential = true;
+        self
+    }
+    /// Whether it is told secrets, or answers some.
+    #[must_use]
+    pub const fn is_confidential(&self) -> bool {
+        self.is_confidential
     }
     /// Whether a second factor must have been shown of late by whoever has one.
     #[must_use]
