@@ -1,6 +1,7 @@
 //! The running system: a handle that starts, answers calls and stops. It owns no behaviour beyond
 //! that list; what happens, happens in the domains and in the processes of the tree.
 
+mod handle;
 mod moving;
 
 use std::any::TypeId;
@@ -167,33 +168,6 @@ impl System {
             security,
         };
         Self { inner: Arc::new(inner), rooms: None, caller: None }
-    }
-
-    /// The same system through what a domain on threads of its own has for itself.
-    pub(crate) fn within(&self, rooms: Arc<Rooms>) -> Self {
-        Self { inner: self.inner.clone(), rooms: Some(rooms), caller: None }
-    }
-
-    /// The same system, as an action called by `scope` gets it.
-    pub(crate) fn called_by(&self, scope: &Scope) -> Self {
-        Self { caller: Some(Arc::new(scope.clone())), ..self.clone() }
-    }
-
-    /// Who called the action that was given this handle.
-    ///
-    /// # Errors
-    /// A failure outside of actions, where nobody has called.
-    pub fn caller(&self) -> Result<&Scope> {
-        self.caller.as_deref().ok_or_else(|| Error::failure("nobody called; only actions know"))
-    }
-
-    pub(crate) fn heavy(&self) -> &Heavy {
-        &self.inner.heavy
-    }
-
-    /// The domains on threads of their own.
-    pub(crate) fn homes(&self) -> &Homes {
-        &self.inner.homes
     }
 
     /// Calls an operation by name: the door of all surfaces and of agents.

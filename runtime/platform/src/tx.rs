@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use store::Session;
 use uuid::Uuid;
 
+use crate::catalog::Catalog;
 use crate::profile::Profile;
 use crate::refusal::{Error, Reason, Result};
 use crate::secret::MasterSecret;
