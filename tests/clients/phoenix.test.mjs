@@ -1,88 +1,15 @@
-// The unmodified npm `phoenix` client against a running platform.
+// The unmodified npm `phoenix` client against a running platform: what one does with it.
 //
 //   FINNEST_URL=http://127.0.0.1:4000 node --test phoenix.test.mjs
-//
-// FINNEST_TOKEN is an operator's token, FINNEST_MEMBER_TOKEN one of a member of staff, FINNEST_ORG
-// their organisation; by default those of the demo.
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { Socket } from "phoenix";
 import WebSocket from "ws";
+import {
+  answer, connect, disconnectAll, listen, operator, post, recruit, staff, url, within,
+} from "./phoenix.mjs";
 
-const url = process.env.FINNEST_URL ?? "http://127.0.0.1:4000";
-const operator = process.env.FINNEST_TOKEN ?? "demo-operator";
-const staff = process.env.FINNEST_MEMBER_TOKEN ?? "demo-recruiter";
-const org = process.env.FINNEST_ORG ?? "0199a000-0000-7000-8000-000000000001";
-const recruit = `org:${org}:recruit`;
-
-// Longer than anything here may take.
-const PATIENCE_MS = 10_000;
-
-const sockets = [];
-afterEach(() => {
-  while (sockets.length) sockets.pop().disconnect();
-});
-
-function within(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not within ${PATIENCE_MS} ms`)), PATIENCE_MS);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-function connect(token, options = {}) {
-  const socket = new Socket(`${url.replace(/^http/, "ws")}/socket`, {
-    transport: WebSocket,
-    authToken: token,
-    reconnectAfterMs: () => 50,
-    rejoinAfterMs: () => 50,
-    ...options,
-  });
-  sockets.push(socket);
-  const opened = new Promise((resolve) => socket.onOpen(resolve));
-  socket.connect();
-  return within(opened, "connecting").then(() => socket);
-}
-
-// Settles with { status, response }, whatever the status is.
-function answer(push, what) {
-  const settled = new Promise((resolve) => {
-    for (const status of ["ok", "error", "timeout"]) {
-      push.receive(status, (response) => resolve({ status, response }));
-    }
-  });
-  return within(settled, what);
-}
-
-// Remembers the pushes of an event, and hands them out one by one.
-function listen(channel, event) {
-  const heard = [];
-  const waiting = [];
-  channel.on(event, (payload) => {
-    const next = waiting.shift();
-    if (next) next(payload);
-    else heard.push(payload);
-  });
-  return {
-    next: () =>
-      within(
-        heard.length ? Promise.resolve(heard.shift()) : new Promise((resolve) => waiting.push(resolve)),
-        `a push of ${event}`,
-      ),
-    heard,
-  };
-}
-
-async function post(path, body, token = staff) {
-  const response = await fetch(`${url}/api/v1${path}`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  return { status: response.status, body: await response.json() };
-}
+afterEach(disconnectAll);
 
 test("a job order opened over REST is pushed to whoever joined its domain", async () => {
   const socket = await connect(staff);

@@ -151,8 +151,10 @@ pub fn edge(
     let tuned = system.clone();
     let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
-    let acceptor = listener::acceptor(bound, router, proxies.clone(), patience);
-    vec![listener::connections(), sockets.child(), acceptor]
+    let mut children = vec![listener::connections()];
+    children.extend(socket::children(system, &sockets));
+    children.push(listener::acceptor(bound, router, proxies.clone(), patience));
+    children
 }
 
 fn announce(settings: &Settings, began: Instant) {

@@ -5,10 +5,13 @@
 //! gives.
 
 use platform::bus::Tracked;
-use platform::{Access, Domain, Error, FieldError, Role, Topic, Verb, allows};
+use platform::{
+    Access, Caller, Catalog, Domain, Error, FieldError, Identity, Topic, UserId, Verb, allows,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::asked::Asked;
 use crate::channels::{Join, Request};
 use crate::feed::{Ear, Feed, Resume};
 use crate::frame::{Payload, Status};
@@ -19,6 +22,9 @@ use crate::socket::Client;
 pub(crate) const SUPERVISION: &str = "system:supervision";
 /// Whose operations can be called on [`SUPERVISION`].
 const OPERATOR: &str = "operator";
+/// The domain that keeps users and their credentials: what it tells of a user goes to that user's
+/// topic, and its operations can be called there.
+pub(crate) const ACCOUNTS: &str = "accounts";
 
 /// A join was granted.
 pub(crate) struct Granted {
@@ -30,43 +36,106 @@ pub(crate) struct Granted {
     pub(crate) tracked: Option<Tracked>,
 }
 
-/// Lets a client into a topic, or says why not.
-pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Value> {
-    let resume = Resume::from_params(&join.payload)?;
-    if join.topic == SUPERVISION {
-        if !allows(client.identity.role, Access::Operate) {
-            return Err(forbidden("only operators may watch the supervision tree"));
-        }
-        let (feed, response) = Feed::supervision(&client.system).map_err(|error| failed(&error))?;
-        return granted(client, join, feed, response);
-    }
-    let topic: Topic = join.topic.parse().map_err(|_| unmatched())?;
-    let domain = client.system.catalog().domain(&topic.domain).ok_or_else(unmatched)?;
-    if topic.org_id != client.identity.org_id {
-        return Err(forbidden("the topic belongs to another organisation"));
-    }
-    if !may_listen(client.identity.role, domain) {
-        let role = client.identity.role.name();
-        return Err(forbidden(&format!("the role {role} may not read {}", topic.domain)));
-    }
-    let (feed, response) =
-        Feed::events(&client.system, topic, resume).await.map_err(|error| failed(&error))?;
-    granted(client, join, feed, response)
+/// A join was refused.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refused {
+    /// There is no such topic.
+    Unmatched,
+    /// There is, but not so, or not for this client.
+    With(Value),
 }
 
-fn granted(client: &Client, join: &Join, feed: Feed, response: Value) -> Result<Granted, Value> {
-    let (tracked, present) = presence::enter(client, join)?.unzip();
+impl Refused {
+    /// Whoever decided about it broke.
+    pub(crate) fn crashed() -> Self {
+        Self::With(json!({ "reason": "join crashed" }))
+    }
+}
+
+/// What a topic stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// The supervision tree.
+    Supervision,
+    /// What concerns the user who is connected.
+    User(UserId),
+    /// A domain of an organisation, or one aggregate of it.
+    Domain(Topic),
+}
+
+/// Lets a client into a topic, or says why not.
+pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Refused> {
+    let resume = Resume::from_params(&join.payload).map_err(Refused::With)?;
+    let place = place(client.system.catalog(), &client.identity, &join.topic)?;
+    let entered = match place {
+        Place::Supervision => Feed::supervision(&client.system),
+        Place::User(user_id) => {
+            Feed::user(&client.system, client.identity.org_id, user_id, resume).await
+        }
+        Place::Domain(topic) => Feed::events(&client.system, topic, resume).await,
+    };
+    let (feed, response) = entered.map_err(|error| Refused::With(failed(&error)))?;
+    let (tracked, present) = presence::enter(client, join).map_err(Refused::With)?.unzip();
     Ok(Granted { response, feed: Ear::new(feed, present), tracked })
 }
 
-/// Whoever may read nothing of a domain may not listen to it either.
-fn may_listen(role: Role, domain: &Domain) -> bool {
-    let reads = domain.operations().iter().filter(|operation| operation.spec.verb() == Verb::Read);
-    let mut needed = reads.map(|operation| operation.spec.access()).peekable();
-    match needed.peek() {
-        Some(_) => needed.any(|access| allows(role, access)),
-        None => allows(role, Access::Read),
+/// Whether a client may stay in a topic it has joined, now that its user may do something else.
+pub(crate) fn may_stay(client: &Client, topic: &str) -> bool {
+    place(client.system.catalog(), &client.identity, topic).is_ok()
+}
+
+/// What a topic stands for, if this user may listen to it.
+fn place(catalog: &Catalog, identity: &Identity, topic: &str) -> Result<Place, Refused> {
+    if topic == SUPERVISION {
+        if !may(identity, OPERATOR, Access::Operate) {
+            return Err(forbidden("only operators may watch the supervision tree"));
+        }
+        return Ok(Place::Supervision);
     }
+    if let Some(user_id) = topic.strip_prefix("user:") {
+        let user_id: UserId = user_id.parse().map_err(|_| Refused::Unmatched)?;
+        if user_id != identity.user_id {
+            return Err(forbidden("the topic belongs to another user"));
+        }
+        return Ok(Place::User(user_id));
+    }
+    let topic: Topic = topic.parse().map_err(|_| Refused::Unmatched)?;
+    let domain = catalog.domain(&topic.domain).ok_or(Refused::Unmatched)?;
+    if topic.org_id != identity.org_id {
+        return Err(forbidden("the topic belongs to another organisation"));
+    }
+    if !may_listen(identity, domain) {
+        let role = identity.role.name();
+        return Err(forbidden(&format!(
+            "the role {role}, or the credential shown, may not read {}",
+            topic.domain
+        )));
+    }
+    Ok(Place::Domain(topic))
+}
+
+/// Whoever may read nothing of a domain may not listen to it either. What one may ask about oneself
+/// says nothing of the others, of whom events tell too.
+fn may_listen(identity: &Identity, domain: &Domain) -> bool {
+    let reads = domain.operations().iter().filter(|operation| operation.spec.verb() == Verb::Read);
+    let reads: Vec<Access> = reads.map(|operation| operation.spec.access()).collect();
+    let of_others = |access: &&Access| !matches!(access, Access::Anyone | Access::Member);
+    let name = domain.name().as_str();
+    if reads.is_empty() {
+        return may(identity, name, Access::Read);
+    }
+    let mut of_others = reads.iter().filter(of_others).peekable();
+    match of_others.peek() {
+        Some(_) => of_others.any(|access| may(identity, name, *access)),
+        None => may(identity, name, Access::Administer),
+    }
+}
+
+/// Whether role and credential allow it.
+fn may(identity: &Identity, domain: &str, access: Access) -> bool {
+    let authority = identity.scope(Uuid::nil()).authority;
+    allows(identity.role, access)
+        && access.right().is_none_or(|right| authority.allows(domain, right))
 }
 
 /// Calls the operation that a message names, in the name of the connected user.
@@ -75,33 +144,43 @@ pub(crate) async fn call(
     request: &Request,
     tracked: Option<&Tracked>,
 ) -> (Status, Value) {
+    if let Err(error) = client.system.admit(Caller::Known(&client.identity)) {
+        return (Status::Error, failed(&error));
+    }
     if request.event == UPDATE {
         return presence::update(tracked, request);
     }
-    let domain = match request.topic.parse::<Topic>() {
-        Ok(topic) => topic.domain,
-        Err(_) => OPERATOR.to_owned(),
-    };
-    let input = match &request.payload {
-        Payload::Json(input) => input.clone(),
-        Payload::Binary(_) => {
-            return refused(
-                "invalid",
-                "binary_payload",
-                "operations take JSON, not raw bytes",
-                &[],
-            );
-        }
+    let domain = domain_of(&request.topic);
+    let asked = match Asked::from_payload(&request.payload) {
+        Ok(asked) => asked,
+        Err(error) => return refused("invalid", error.code(), &error.to_string(), &[]),
     };
     let operation = client.system.catalog().operation(&domain, &request.event);
     if operation.is_none_or(|operation| operation.spec.verb() == Verb::Internal) {
         let message = format!("{domain} has no operation `{}`", request.event);
         return refused("not_found", "unknown_operation", &message, &[]);
     }
-    let scope = client.identity.scope(Uuid::now_v7());
-    match client.system.call(&scope, &domain, &request.event, input).await {
+    let scope = client.identity.scope(asked.correlation_id).traced(asked.traceparent);
+    let (system, event) = (&client.system, request.event.as_str());
+    let answer = match &asked.request_id {
+        Some(key) => {
+            let answer = system.call_once(&scope, &domain, event, asked.input, key).await;
+            answer.map(|answer| answer.value)
+        }
+        None => system.call(&scope, &domain, event, asked.input).await,
+    };
+    match answer {
         Ok(output) => (Status::Ok, object(output)),
         Err(error) => (Status::Error, failed(&error)),
+    }
+}
+
+/// The domain whose operations can be called on a topic that is joined.
+fn domain_of(topic: &str) -> String {
+    match topic.parse::<Topic>() {
+        Ok(topic) => topic.domain,
+        Err(_) if topic == SUPERVISION => OPERATOR.to_owned(),
+        Err(_) => ACCOUNTS.to_owned(),
     }
 }
 
@@ -128,10 +207,14 @@ fn refused(reason: &str, code: &str, message: &str, fields: &[FieldError]) -> (S
     (Status::Error, response)
 }
 
-fn forbidden(message: &str) -> Value {
-    refused("forbidden", "access_denied", message, &[]).1
+fn forbidden(message: &str) -> Refused {
+    Refused::With(refused("forbidden", "access_denied", message, &[]).1)
 }
 
-fn unmatched() -> Value {
-    json!({ "reason": "unmatched topic" })
+/// Whether the events of this channel shall come as bytes, which few clients can take.
+pub(crate) fn wants_bytes(join: &Join) -> bool {
+    match &join.payload {
+        Payload::Json(params) => params.get("binary").and_then(Value::as_bool).unwrap_or(false),
+        Payload::Binary(_) => false,
+    }
 }

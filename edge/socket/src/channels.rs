@@ -8,6 +8,7 @@
 //! **Invariant:** nothing here waits, and nothing here touches the network.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ use crate::frame::{
 pub const CHANNELS_MAX: usize = 100;
 /// The most requests that wait for their turn in one channel.
 pub const WAITING_MAX: usize = 32;
+/// How long the old life of a topic that is joined again has to finish its request.
+pub const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One life of one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +50,7 @@ impl Join {
             topic: self.topic.clone(),
             status,
             response,
+            is_binary: false,
         }
     }
 }
@@ -69,7 +73,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// The answer to this request.
+    /// The answer to this request, in bytes if it came so; refusals are always text, because what
+    /// shows them expects an object.
     #[must_use]
     pub fn reply(&self, status: Status, response: Value) -> Outgoing {
         Outgoing::Reply {
@@ -78,12 +83,13 @@ impl Request {
             topic: self.topic.clone(),
             status,
             response,
+            is_binary: matches!(self.payload, Payload::Binary(_)) && status == Status::Ok,
         }
     }
 }
 
 /// What is to be done about a message.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Send this.
     Send(Outgoing),
@@ -115,11 +121,13 @@ struct Channel<Feed> {
 pub struct Channels<Feed> {
     joined: HashMap<String, Channel<Feed>>,
     instances: u64,
+    /// The join that waits until the old life of its topic has finished its request.
+    replacing: Option<Join>,
 }
 
 impl<Feed> Default for Channels<Feed> {
     fn default() -> Self {
-        Self { joined: HashMap::new(), instances: 0 }
+        Self { joined: HashMap::new(), instances: 0, replacing: None }
     }
 }
 
@@ -137,19 +145,50 @@ impl<Feed> Channels<Feed> {
     }
 
     fn join(&mut self, message: Incoming) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if let Some(old) = self.joined.remove(&message.topic) {
-            steps.push(Step::Send(end(&message.topic, old.join_ref, CLOSE, json!({}))));
-        }
         let Incoming { join_ref, reference, topic, payload, .. } = message;
         let join_ref = join_ref.or_else(|| reference.clone());
         let join = Join { topic, join_ref, reference, payload };
-        if self.joined.len() >= CHANNELS_MAX {
-            let refused = json!({ "reason": "too many channels joined" });
-            steps.push(Step::Send(join.reply(Status::Error, refused)));
-        } else {
-            steps.push(Step::Join(join));
+        match self.joined.get(&join.topic) {
+            Some(old) if old.is_busy => {
+                self.replacing = Some(join);
+                Vec::new()
+            }
+            Some(_) => self.replace(join),
+            None if self.joined.len() >= CHANNELS_MAX => {
+                let refused = json!({ "reason": "too many channels joined" });
+                vec![Step::Send(join.reply(Status::Error, refused))]
+            }
+            None => vec![Step::Join(join)],
         }
+    }
+
+    /// Whether a topic is joined again while its old life still works on a request. Until
+    /// [`Channels::replaced`], or the end of that request, nothing more shall be received.
+    #[must_use]
+    pub const fn is_replacing(&self) -> bool {
+        self.replacing.is_some()
+    }
+
+    /// The old life of a topic that is joined again has had its time. What it still works on is
+    /// done to its end, but not heard any more.
+    pub fn replaced(&mut self) -> Vec<Step> {
+        self.replacing.take().map(|join| self.replace(join)).unwrap_or_default()
+    }
+
+    /// Ends the old life of a topic and begins the new one.
+    fn replace(&mut self, join: Join) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Some(old) = self.joined.remove(&join.topic) {
+            let leaves = old.waiting.iter().filter_map(|waiting| match waiting {
+                Waiting::Leave(reference) => Some(reference.clone()),
+                Waiting::Work(_) => None,
+            });
+            let left = |reference| granted(&join.topic, old.join_ref.clone(), reference);
+            steps.extend(leaves.map(left).map(Step::Send));
+            let close = end(&join.topic, old.join_ref, CLOSE, json!({}));
+            steps.push(Step::Send(close));
+        }
+        steps.push(Step::Join(join));
         steps
     }
 
@@ -172,13 +211,7 @@ impl<Feed> Channels<Feed> {
         let Some(channel) = self.joined.remove(topic) else {
             return Vec::new();
         };
-        let granted = Outgoing::Reply {
-            join_ref: channel.join_ref.clone(),
-            reference,
-            topic: topic.to_owned(),
-            status: Status::Ok,
-            response: json!({}),
-        };
+        let granted = granted(topic, channel.join_ref.clone(), reference);
         vec![Step::Send(granted), Step::Send(end(topic, channel.join_ref, CLOSE, json!({})))]
     }
 
@@ -237,12 +270,21 @@ impl<Feed> Channels<Feed> {
 
     /// A request was worked on: its answer, if the channel still lives, and what comes next.
     pub fn finished(&mut self, request: &Request, status: Status, response: Value) -> Vec<Step> {
-        let Some(channel) = self.live(&request.topic, request.instance) else {
+        if self.live(&request.topic, request.instance).is_none() {
             return Vec::new();
+        }
+        // Whoever gave no reference does not wait for an answer.
+        let answer = request.reference.is_some().then(|| request.reply(status, response));
+        let mut steps: Vec<Step> = answer.map(Step::Send).into_iter().collect();
+        if self.is_replaced(&request.topic) {
+            steps.extend(self.replaced());
+            return steps;
+        }
+        let Some(channel) = self.live(&request.topic, request.instance) else {
+            return steps;
         };
         let next = channel.waiting.pop_front();
         channel.is_busy = next.is_some();
-        let mut steps = vec![Step::Send(request.reply(status, response))];
         match next {
             None => {}
             Some(Waiting::Work(request)) => steps.push(Step::Work(request)),
@@ -252,10 +294,45 @@ impl<Feed> Channels<Feed> {
     }
 
     /// A channel broke: the client is told to join it again. Other channels are not concerned.
-    pub fn crashed(&mut self, topic: &str, instance: Instance) -> Option<Outgoing> {
-        self.live(topic, instance)?;
-        let channel = self.joined.remove(topic)?;
-        Some(end(topic, channel.join_ref, ERROR, json!({ "reason": "channel_crash" })))
+    pub fn crashed(&mut self, topic: &str, instance: Instance) -> Vec<Step> {
+        if self.live(topic, instance).is_none() {
+            return Vec::new();
+        }
+        if self.is_replaced(topic) {
+            return self.replaced();
+        }
+        self.ended(topic, ERROR, json!({ "reason": "channel_crash" }))
+    }
+
+    /// Ends a channel for good: the client is not to join it again by itself.
+    pub fn closed(&mut self, topic: &str) -> Vec<Step> {
+        if self.is_replaced(topic) {
+            return self.replaced();
+        }
+        self.ended(topic, CLOSE, json!({}))
+    }
+
+    fn ended(&mut self, topic: &str, event: &'static str, payload: Value) -> Vec<Step> {
+        let Some(channel) = self.joined.remove(topic) else {
+            return Vec::new();
+        };
+        vec![Step::Send(end(topic, channel.join_ref, event, payload))]
+    }
+
+    fn is_replaced(&self, topic: &str) -> bool {
+        self.replacing.as_ref().is_some_and(|join| join.topic == topic)
+    }
+
+    /// The topics that are joined.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.joined.keys().map(String::as_str)
+    }
+
+    /// The refusal of a join to a topic that there is not. It belongs to no join.
+    #[must_use]
+    pub fn unmatched(join: &Join) -> Outgoing {
+        let refused = json!({ "reason": "unmatched topic" });
+        Join { join_ref: None, ..join.clone() }.reply(Status::Error, refused)
     }
 
     /// How many topics are joined.
@@ -276,7 +353,13 @@ fn is_stale<Feed>(channel: &Channel<Feed>, message: &Incoming) -> bool {
 
 fn reply(join_ref: Option<String>, to: &Incoming, status: Status, response: Value) -> Outgoing {
     let (reference, topic) = (to.reference.clone(), to.topic.clone());
-    Outgoing::Reply { join_ref, reference, topic, status, response }
+    Outgoing::Reply { join_ref, reference, topic, status, response, is_binary: false }
+}
+
+/// The answer to a leave.
+fn granted(topic: &str, join_ref: Option<String>, reference: Option<String>) -> Outgoing {
+    let (topic, status) = (topic.to_owned(), Status::Ok);
+    Outgoing::Reply { join_ref, reference, topic, status, response: json!({}), is_binary: false }
 }
 
 fn end(topic: &str, join_ref: Option<String>, event: &'static str, payload: Value) -> Outgoing {
@@ -470,6 +553,7 @@ mod tests {
         let mut channels = Channels::default();
         enter(&mut channels, TOPIC, "1");
         let request = work(channels.receive(message(None, "2", TOPIC, "open")));
+        channels.closed(TOPIC);
         enter(&mut channels, TOPIC, "3");
 
         let steps = channels.finished(&request, Status::Ok, json!({}));
@@ -484,11 +568,85 @@ mod tests {
         enter(&mut channels, "org:1:pulse", "2");
         let new = enter(&mut channels, TOPIC, "3");
 
-        let ended = [channels.crashed(TOPIC, old), channels.crashed(TOPIC, new)];
+        let ended = [channels.crashed(TOPIC, old), channels.crashed(TOPIC, new)].concat();
 
         let error = r#"["3","3","org:1:recruit","phx_error",{"reason":"channel_crash"}]"#;
-        let texts: Vec<_> = ended.iter().flatten().map(Outgoing::text).collect();
-        assert_eq!(texts, [error]);
+        assert_eq!(print(&ended), [error]);
         assert_eq!(channels.count(), 1);
+    }
+
+    #[test]
+    fn a_channel_that_stops_is_closed_for_good() {
+        let mut channels = Channels::default();
+        enter(&mut channels, TOPIC, "1");
+
+        let ended = [channels.closed(TOPIC), channels.closed(TOPIC)].concat();
+
+        assert_eq!(print(&ended), [r#"["1","1","org:1:recruit","phx_close",{}]"#]);
+        assert_eq!(channels.count(), 0);
+    }
+
+    const OLD_CLOSE: &str = r#"["1","1","org:1:recruit","phx_close",{}]"#;
+
+    /// A channel that works on request 2, has request 3 and a leave waiting, and is joined again.
+    fn joined_again_while_busy(channels: &mut Channels<()>) -> Request {
+        enter(channels, TOPIC, "1");
+        let first = work(channels.receive(message(None, "2", TOPIC, "open")));
+        channels.receive(message(None, "3", TOPIC, "open"));
+        channels.receive(message(None, "4", TOPIC, LEAVE));
+        let steps = channels.receive(message(Some("5"), "5", TOPIC, JOIN));
+        assert_eq!((steps, channels.is_replacing()), (vec![], true));
+        first
+    }
+
+    #[test]
+    fn the_old_instance_finishes_its_request_before_the_new_one_begins() {
+        let mut channels = Channels::default();
+        let first = joined_again_while_busy(&mut channels);
+
+        let steps = channels.finished(&first, Status::Ok, json!({}));
+
+        let reply = |reference| {
+            format!(
+                r#"["1","{reference}","org:1:recruit","phx_reply",{{"response":{{}},"status":"ok"}}]"#
+            )
+        };
+        let expected = [reply("2"), reply("4"), OLD_CLOSE.into(), "join 5".into()];
+        assert_eq!(print(&steps), expected);
+        assert!(!channels.is_replacing());
+    }
+
+    #[test]
+    fn an_old_instance_that_does_not_finish_in_time_is_not_waited_for() {
+        let mut channels = Channels::default();
+        let first = joined_again_while_busy(&mut channels);
+
+        let steps = channels.replaced();
+        let late = channels.finished(&first, Status::Ok, json!({}));
+
+        assert_eq!(print(&steps)[1..], [OLD_CLOSE, "join 5"]);
+        assert_eq!(late, vec![]);
+    }
+
+    #[test]
+    fn an_old_instance_that_breaks_makes_way_for_the_new_one() {
+        let mut channels = Channels::default();
+        let first = joined_again_while_busy(&mut channels);
+
+        let steps = channels.crashed(TOPIC, first.instance);
+
+        assert_eq!(print(&steps)[1..], [OLD_CLOSE, "join 5"]);
+    }
+
+    #[test]
+    fn whoever_gives_no_reference_gets_no_answer() {
+        let mut channels = Channels::default();
+        enter(&mut channels, TOPIC, "1");
+        let message = Incoming { reference: None, ..message(None, "2", TOPIC, "open") };
+        let request = work(channels.receive(message));
+
+        let steps = channels.finished(&request, Status::Ok, json!({}));
+
+        assert_eq!(steps, vec![]);
     }
 }

@@ -27,11 +27,39 @@ pub(crate) fn token_of_protocols(header: &str) -> Option<String> {
     String::from_utf8(LENIENT.decode(standard).ok()?).ok()
 }
 
-/// The token among the parameters: `ticket`, or `token` as many clients call it.
-pub(crate) fn token_of_parameters(parameters: &[(String, String)]) -> Option<&str> {
-    let named = |wanted| parameters.iter().find(|(name, _)| name == wanted);
-    let (_, token) = named("ticket").or_else(|| named("token"))?;
-    Some(token.as_str()).filter(|token| !token.is_empty())
+/// What the secret of a ticket begins with.
+const TICKET: &str = "fin_tkt_";
+
+/// What a client shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// A credential that lasts.
+    Token(String),
+    /// One that opens one connection, once.
+    Ticket(String),
+}
+
+impl Shown {
+    fn new(text: String) -> Self {
+        if text.starts_with(TICKET) { Self::Ticket(text) } else { Self::Token(text) }
+    }
+
+    /// What is shown in place of a header: as a sub-protocol, or in the header of whoever polls.
+    pub(crate) fn in_header(token: String) -> Option<Self> {
+        Some(token).filter(|token| !token.is_empty()).map(Self::new)
+    }
+
+    /// What is shown among the parameters: `ticket`, where nothing that lasts is taken since
+    /// addresses reach logs, or `token` as many clients call it.
+    pub(crate) fn in_parameters(parameters: &[(String, String)]) -> Option<Self> {
+        let named = |wanted| parameters.iter().find(|(name, _)| name == wanted);
+        let filled =
+            |(_, text): &(String, String)| Some(text.clone()).filter(|text| !text.is_empty());
+        match named("ticket") {
+            Some(ticket) => filled(ticket).map(Self::Ticket),
+            None => named("token").and_then(filled).map(Self::new),
+        }
+    }
 }
 
 /// Whether the client speaks our version; without the parameter it means version 1.
@@ -76,10 +104,13 @@ mod tests {
         let both = parameters(&[("token", "t"), ("ticket", "k")]);
         let token = parameters(&[("token", "t")]);
         let empty = parameters(&[("token", "")]);
+        let as_token = parameters(&[("token", "fin_tkt_7")]);
 
-        assert_eq!(token_of_parameters(&both), Some("k"));
-        assert_eq!(token_of_parameters(&token), Some("t"));
-        assert_eq!(token_of_parameters(&empty), None);
+        assert_eq!(Shown::in_parameters(&both), Some(Shown::Ticket("k".into())));
+        assert_eq!(Shown::in_parameters(&token), Some(Shown::Token("t".into())));
+        assert_eq!(Shown::in_parameters(&as_token), Some(Shown::Ticket("fin_tkt_7".into())));
+        assert_eq!(Shown::in_parameters(&empty), None);
+        assert_eq!(Shown::in_header(String::new()), None);
     }
 
     #[test]

@@ -1,20 +1,21 @@
-//! The door: who may connect, decided before the connection becomes a WebSocket.
-
-use std::sync::Arc;
+//! The door: who may connect, decided before there is a connection.
 
 use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Query, State, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use platform::otp::ChildSpec;
 use platform::{Identity, System};
 
-use crate::credential::{
-    PROTOCOL, is_same_origin, speaks_v2, token_of_parameters, token_of_protocols,
-};
+use crate::credential::{PROTOCOL, Shown, is_same_origin, speaks_v2, token_of_protocols};
+use crate::longpoll::{self, BODY_BYTES_MAX, Polls};
 use crate::socket::{Client, serve};
 use crate::sockets::Sockets;
+use crate::standing;
+use crate::transport::Transport;
+use crate::wire::Wire;
 
 /// The largest message of a client, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -25,18 +26,33 @@ const READ_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 const READ_BUFFER_BYTES: usize = 4096;
 /// Bounds what one connection can hold of written but unsent bytes.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+/// The header in which whoever polls shows a credential.
+const POLLED_CREDENTIAL: &str = "x-phoenix-authtoken";
 
 #[derive(Clone)]
-struct Door {
-    system: System,
-    sockets: Sockets,
+pub(crate) struct Door {
+    pub(crate) system: System,
+    pub(crate) sockets: Sockets,
+    pub(crate) polls: Polls,
 }
 
-/// The route of the socket, at `/socket/websocket`. Its connections are counted among `sockets`,
-/// whose [child](Sockets::child) tells them when the server stops.
+/// The routes of the socket, `/socket/websocket` and `/socket/longpoll`. Its connections are
+/// counted among `sockets`, whose [child](Sockets::child) tells them when the server stops.
 pub fn router(system: System, sockets: &Sockets) -> Router {
-    let door = Door { system, sockets: sockets.clone() };
-    Router::new().route("/socket/websocket", get(connect)).with_state(door)
+    let polls = Polls::new(&system);
+    let door = Door { system, sockets: sockets.clone(), polls };
+    let polling = get(longpoll::poll).post(longpoll::post).options(longpoll::options);
+    Router::new()
+        .route("/socket/websocket", get(connect))
+        .route("/socket/longpoll", polling.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)))
+        .with_state(door)
+}
+
+/// The processes of the sockets, to be stopped after whoever accepts connections and before the
+/// connections.
+#[must_use]
+pub fn children(system: &System, sockets: &Sockets) -> Vec<ChildSpec> {
+    vec![longpoll::sessions(), standing::child(system, sockets), sockets.child()]
 }
 
 async fn connect(
@@ -45,7 +61,7 @@ async fn connect(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let identity = match admit(&door.system, &uri, &headers).await {
+    let identity = match door.admit(&uri, &headers).await {
         Ok(identity) => identity,
         Err(status) => return status.into_response(),
     };
@@ -53,7 +69,8 @@ async fn connect(
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let client = Arc::new(Client { system: door.system, identity });
+    let open = door.sockets.enter(identity.user_id, identity.org_id);
+    let client = Client { system: door.system, identity };
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(READ_BYTES_MAX)
@@ -61,32 +78,57 @@ async fn connect(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .on_upgrade(move |socket| serve(socket, client, door.sockets.enter()))
+        .on_upgrade(move |socket| serve(Transport::WebSocket(Wire::new(socket)), client, open))
 }
 
-/// Clients retry a refused connection for ever, with back-off; so every refusal is the same short
-/// one, before the upgrade.
-async fn admit(system: &System, uri: &Uri, headers: &HeaderMap) -> Result<Identity, StatusCode> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if !is_same_origin(text(header::ORIGIN), text(header::HOST)) {
-        return Err(StatusCode::FORBIDDEN);
-    }
-    let parameters = Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map(|Query(parameters)| parameters)
-        .map_err(|_| StatusCode::FORBIDDEN)?;
-    if !speaks_v2(&parameters) {
-        return Err(StatusCode::FORBIDDEN);
-    }
-    let token = text(header::SEC_WEBSOCKET_PROTOCOL)
-        .and_then(token_of_protocols)
-        .or_else(|| token_of_parameters(&parameters).map(str::to_owned))
-        .ok_or(StatusCode::FORBIDDEN)?;
-    match system.authenticate(&token).await {
-        Ok(Some(identity)) => Ok(identity),
-        Ok(None) => Err(StatusCode::FORBIDDEN),
-        Err(error) => {
-            tracing::warn!(%error, "a socket could not be admitted");
-            Err(StatusCode::SERVICE_UNAVAILABLE)
+impl Door {
+    /// Who comes. Clients retry a refused connection for ever, with back-off; so every refusal is
+    /// the same short one.
+    pub(crate) async fn admit(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Identity, StatusCode> {
+        if !self.may_come_from(headers) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let parameters = parameters(uri);
+        if !speaks_v2(&parameters) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let shown = text(headers, header::SEC_WEBSOCKET_PROTOCOL)
+            .and_then(token_of_protocols)
+            .or_else(|| text(headers, POLLED_CREDENTIAL).map(str::to_owned))
+            .and_then(Shown::in_header)
+            .or_else(|| Shown::in_parameters(&parameters))
+            .ok_or(StatusCode::FORBIDDEN)?;
+        let identity = match &shown {
+            Shown::Token(token) => self.system.authenticate(token).await,
+            Shown::Ticket(ticket) => self.system.redeem_ticket(ticket).await,
+        };
+        match identity {
+            Ok(Some(identity)) => Ok(identity),
+            Ok(None) => Err(StatusCode::FORBIDDEN),
+            Err(error) => {
+                tracing::warn!(%error, "a socket could not be admitted");
+                Err(StatusCode::SERVICE_UNAVAILABLE)
+            }
         }
     }
+
+    /// Whether the page that connects, if it is one, may.
+    pub(crate) fn may_come_from(&self, headers: &HeaderMap) -> bool {
+        let origin = text(headers, header::ORIGIN);
+        is_same_origin(origin, text(headers, header::HOST))
+            || origin.is_some_and(|origin| self.sockets.may_come_from(origin))
+    }
+}
+
+/// The parameters of an address; none when they cannot be read.
+pub(crate) fn parameters(uri: &Uri) -> Vec<(String, String)> {
+    Query::try_from_uri(uri).map(|Query(parameters)| parameters).unwrap_or_default()
+}
+
+fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -12,11 +12,13 @@ use platform::bus::{BusEvent, Interrupted, Subscription, Watching};
 use platform::otp::SupervisionEvent;
 use platform::store::begin_reading;
 use platform::store::read::{self, Standing};
-use platform::{Error, Position, System, Topic, live_event};
+use platform::{Error, OrgId, Position, System, Topic, UserId, live_event};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::about::concerns;
+use crate::channel::ACCOUNTS;
 use crate::frame::Payload;
 use crate::presence;
 
@@ -113,6 +115,8 @@ pub(crate) struct Events {
     missed: VecDeque<Told>,
     seen: Position,
     live: Subscription,
+    /// Only what concerns this user.
+    about: Option<UserId>,
 }
 
 impl Feed {
@@ -124,17 +128,38 @@ impl Feed {
         topic: Topic,
         resume: Resume,
     ) -> Result<(Self, Value), Error> {
+        Self::some_events(system, topic, None, resume).await
+    }
+
+    /// The events that concern a user: what happens to their account and their credentials.
+    pub(crate) async fn user(
+        system: &System,
+        org_id: OrgId,
+        user_id: UserId,
+        resume: Resume,
+    ) -> Result<(Self, Value), Error> {
+        let topic = Topic::domain(org_id, ACCOUNTS);
+        Self::some_events(system, topic, Some(user_id), resume).await
+    }
+
+    async fn some_events(
+        system: &System,
+        topic: Topic,
+        about: Option<UserId>,
+        resume: Resume,
+    ) -> Result<(Self, Value), Error> {
         let live = system.bus().subscribe(topic.clone());
         let Some(last) = resume.last else {
             let epoch = system.log().epoch().await?;
-            let events = Events { missed: VecDeque::new(), seen: Position::ORIGIN, live };
+            // What is before it and not yet handed out is not to come after the answer.
             let seq = *system.log().head().borrow();
+            let events = Events { missed: VecDeque::new(), seen: seq, live, about };
             return Ok((Self::Events(events), answer(seq, &epoch, false, 0)));
         };
         let Missed { events, until, epoch, has_gap } =
-            missed(system, &topic, last, resume.epoch.as_deref()).await?;
+            missed(system, &topic, about, last, resume.epoch.as_deref()).await?;
         let answer = answer(until, &epoch, has_gap, events.len());
-        Ok((Self::Events(Events { missed: events, seen: until, live }), answer))
+        Ok((Self::Events(Events { missed: events, seen: until, live, about }), answer))
     }
 
     /// The changes of the supervision tree, and the answer to the join: the tree as it is.
@@ -173,7 +198,7 @@ impl Events {
         }
         loop {
             match self.live.recv().await {
-                Ok(event) if event.position <= self.seen => {}
+                Ok(event) if event.position <= self.seen || !is_about(&event, self.about) => {}
                 Ok(event) => return live(&event),
                 Err(Interrupted::Lagged { .. }) => return Told::Lost,
                 Err(Interrupted::Closed) => return Told::Ended,
@@ -203,6 +228,10 @@ fn live(event: &BusEvent) -> Told {
     Told::Event { event: event.event_type.clone().into(), payload: payload.into() }
 }
 
+fn is_about(event: &BusEvent, user_id: Option<UserId>) -> bool {
+    user_id.is_none_or(|user_id| concerns(event, user_id))
+}
+
 /// What a client missed.
 struct Missed {
     events: VecDeque<Told>,
@@ -216,6 +245,7 @@ struct Missed {
 async fn missed(
     system: &System,
     topic: &Topic,
+    about: Option<UserId>,
     last: Position,
     known: Option<&str>,
 ) -> Result<Missed, Error> {
@@ -232,7 +262,8 @@ async fn missed(
         return Ok(gap);
     }
     let until = read.last().map_or(head, |event| event.position.max(head));
-    let events = read.iter().map(|event| live(&live_event(event))).collect();
+    let events = read.iter().map(live_event).filter(|event| is_about(event, about));
+    let events = events.map(|event| live(&event)).collect();
     Ok(Missed { events, until, has_gap: false, ..gap })
 }
 

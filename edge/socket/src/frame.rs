@@ -179,6 +179,8 @@ pub enum Outgoing {
         status: Status,
         /// An object.
         response: Value,
+        /// Whether the client asked with bytes, and so can take them.
+        is_binary: bool,
     },
     /// Something that happened, told to one channel.
     Push {
@@ -190,6 +192,8 @@ pub enum Outgoing {
         event: Cow<'static, str>,
         /// The text of a JSON object.
         payload: Cow<'static, str>,
+        /// Whether the client asked for bytes.
+        is_binary: bool,
     },
     /// The end of a channel: [`CLOSE`] or [`ERROR`], with the join as both references.
     End {
@@ -209,11 +213,11 @@ impl Outgoing {
     #[must_use]
     pub fn text(&self) -> String {
         match self {
-            Self::Reply { join_ref, reference, topic, status, response } => {
+            Self::Reply { join_ref, reference, topic, status, response, .. } => {
                 let payload = json!({ "status": status.as_str(), "response": response });
                 line(join_ref.as_deref(), reference.as_deref(), topic, REPLY, &payload.to_string())
             }
-            Self::Push { join_ref, topic, event, payload } => {
+            Self::Push { join_ref, topic, event, payload, .. } => {
                 line(join_ref.as_deref(), None, topic, event, payload)
             }
             Self::End { join_ref, topic, event, payload } => {
@@ -223,10 +227,33 @@ impl Outgoing {
         }
     }
 
-    /// The message to put on the wire.
+    /// The message to put on the wire: bytes where the client wants them and they have a form,
+    /// which topics and references of more than 255 bytes have not.
     #[must_use]
     pub fn message(&self) -> Message {
-        Message::Text(self.text().into())
+        match self.bytes() {
+            Some(bytes) => Message::Binary(bytes.into()),
+            None => Message::Text(self.text().into()),
+        }
+    }
+
+    fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Reply { join_ref, reference, topic, status, response, is_binary: true } => {
+                let (join_ref, reference) = (join_ref.as_deref(), reference.as_deref());
+                let frame = BinaryFrame::Reply {
+                    join_ref: join_ref.unwrap_or_default(),
+                    reference: reference.unwrap_or_default(),
+                    topic,
+                    status: *status,
+                };
+                frame.bytes(response.to_string().as_bytes()).ok()
+            }
+            Self::Push { topic, event, payload, is_binary: true, .. } => {
+                BinaryFrame::Broadcast { topic, event }.bytes(payload.as_bytes()).ok()
+            }
+            Self::Reply { .. } | Self::Push { .. } | Self::End { .. } => None,
+        }
     }
 }
 
@@ -409,12 +436,14 @@ mod tests {
             topic: "t\"x".into(),
             status: Status::Ok,
             response: json!({}),
+            is_binary: false,
         };
         let push = Outgoing::Push {
             join_ref: None,
             topic: "t".into(),
             event: "happened".into(),
             payload: r#"{"a":1}"#.into(),
+            is_binary: false,
         };
         let end = Outgoing::End {
             join_ref: Some("1".into()),
@@ -460,6 +489,7 @@ mod tests {
             topic: "org:1:recruit".into(),
             event: "job_order_opened".into(),
             payload: r#"{"title":"a, b"}"#.into(),
+            is_binary: false,
         };
         let end = Outgoing::End {
             join_ref: Some("3".into()),

@@ -1,4 +1,5 @@
-//! The WebSocket surface: Phoenix Channels V2, for the clients that exist for it in every language.
+//! The WebSocket surface: Phoenix Channels V2, for the clients that exist for it in every language,
+//! and the same by polling for networks that let no WebSocket through.
 //!
 //! Nothing here knows a domain. Topics and the messages a channel takes are folded from the
 //! catalog.
@@ -7,6 +8,7 @@
 //! |---|---|---|---|
 //! | `org:<org_id>:<domain>` | its readers | every event of it, by its name | its operations |
 //! | `org:<org_id>:<domain>:<aggregate_id>` | the same | the events of one aggregate | the same |
+//! | `user:<user_id>` | that user | what concerns their account | the operations of accounts |
 //! | `system:supervision` | operators | `supervision` and `tree` | the operator's operations |
 //!
 //! `supervision` tells what happened in the tree, `tree` draws it anew when too much did.
@@ -24,16 +26,26 @@
 //!
 //! A join with `presence` is seen by the others on its topic, and sees them.
 
+mod about;
+mod asked;
 mod channel;
 pub mod channels;
 mod credential;
 mod door;
 mod feed;
 pub mod frame;
+mod limits;
+mod longpoll;
+mod polled;
 mod presence;
 mod socket;
 mod sockets;
+mod standing;
+mod stay;
+mod throttle;
+mod transport;
 mod wire;
 
-pub use door::router;
-pub use sockets::{Patience, Sockets};
+pub use door::{children, router};
+pub use limits::{Limits, Rate};
+pub use sockets::{Draining, Patience, Sockets};

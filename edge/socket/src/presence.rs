@@ -69,6 +69,12 @@ pub(crate) fn told(seen: Seen) -> Told {
     }
 }
 
+/// Whether an event tells of presence. Those are read by a part of the client library, so they are
+/// text on every channel.
+pub(crate) fn is_told_by(event: &str) -> bool {
+    event == STATE || event == DIFF
+}
+
 fn answer(error: PresenceError) -> Value {
     let code = match error {
         PresenceError::MetaTooLarge => "presence_too_large",

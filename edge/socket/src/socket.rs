@@ -8,75 +8,95 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::Message;
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use platform::bus::Tracked;
 use platform::{Identity, System};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::channel::{self, Granted};
-use crate::channels::{Channels, Instance, Join, Request, Step};
+use crate::channel::{self, Granted, Refused};
+use crate::channels::{Channels, Instance, Join, REPLACED_WITHIN, Request, Step};
 use crate::door::MESSAGE_BYTES_MAX;
 use crate::feed::{Ear, Told};
 use crate::frame::{Incoming, Outgoing, Status};
-use crate::sockets::{Open, Patience};
-use crate::wire::{Goodbye, SlowConsumer, Wire};
+use crate::presence;
+use crate::sockets::{Open, Order, Patience};
+use crate::stay::Stay;
+use crate::throttle::Throttle;
+use crate::transport::Transport;
+use crate::wire::{Goodbye, SlowConsumer};
 
 /// The most requests that wait for their turn in one connection; beyond that it is not read.
 const WAITING_EASY: usize = 64;
+/// The most requests that are worked on for one connection, those of ended channels included.
+const WORKING_MAX: usize = 128;
 
 /// Who is connected, and to what.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) system: System,
     pub(crate) identity: Identity,
 }
 
 /// Ends the events of a channel when dropped, and with them that its client is seen there.
-struct Following(AbortHandle, Option<Arc<Tracked>>);
+struct Following {
+    handle: AbortHandle,
+    tracked: Option<Arc<Tracked>>,
+    /// Whether they go out as bytes.
+    is_binary: bool,
+}
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }
 
-type Joining = BoxFuture<'static, (Join, Result<Granted, Value>)>;
+type Joining = BoxFuture<'static, (Join, Result<Granted, Refused>)>;
 type Called = (Request, Option<(Status, Value)>);
 /// The feed comes back with what it told, except when it broke.
 type Heard = (Arc<str>, Instance, Option<(Ear, Told)>);
 
 struct Socket {
-    wire: Wire,
+    transport: Transport,
     client: Arc<Client>,
     channels: Channels<Following>,
     /// While one join is decided nothing more is read, so a client that does not wait for the
     /// answer still finds its channel joined.
     joining: Option<Joining>,
+    /// Until when the old life of a topic that is joined again is waited for.
+    replaced_at: Instant,
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     feeds: FuturesUnordered<Abortable<BoxFuture<'static, Heard>>>,
     heard_at: Instant,
     patience: Patience,
+    throttle: Throttle,
+    stay: Stay,
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(socket: WebSocket, client: Arc<Client>, mut open: Open) {
+pub(crate) async fn serve(transport: Transport, client: Client, mut open: Open) {
+    let now = Instant::now();
     let mut socket = Socket {
-        wire: Wire::new(socket),
-        client,
+        transport,
+        client: Arc::new(client),
         channels: Channels::default(),
         joining: None,
+        replaced_at: now,
         calls: FuturesUnordered::new(),
         feeds: FuturesUnordered::new(),
-        heard_at: Instant::now(),
+        heard_at: now,
         patience: open.patience(),
+        throttle: Throttle::new(open.limits(), now),
+        stay: Stay::new(now),
     };
     let goodbye = socket.run(&mut open).await;
-    let Socket { wire, .. } = socket;
+    let Socket { transport, .. } = socket;
     if let Some(goodbye) = goodbye {
         tracing::debug!(?goodbye, "a socket is closed");
-        wire.close(goodbye).await;
+        transport.close(goodbye).await;
     }
 }
 
@@ -86,11 +106,11 @@ impl Socket {
         let mut look = tokio::time::interval(self.patience.look_every());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let has_room = self.wire.has_room();
-            let reads =
-                self.joining.is_none() && has_room && self.channels.waiting_count() < WAITING_EASY;
+            let has_room = self.transport.has_room();
+            let reads = has_room && self.reads();
+            let replacing = self.channels.is_replacing();
             let outcome = tokio::select! {
-                message = self.wire.next(reads) => {
+                message = self.transport.next(reads) => {
                     self.heard_at = Instant::now();
                     message?.and_then(|message| self.receive(&message))
                 }
@@ -109,8 +129,14 @@ impl Socket {
                     }
                     .map_err(Goodbye::from)
                 }
+                () = tokio::time::sleep_until(self.replaced_at), if replacing => {
+                    let steps = self.channels.replaced();
+                    self.take(steps).map_err(Goodbye::from)
+                }
+                () = self.throttle.passes(), if self.throttle.is_slow() => Ok(()),
+                stands = self.stay.answer() => self.stands(stands),
                 _ = look.tick() => self.look(),
-                () = open.draining() => Err(Goodbye::Restart),
+                order = open.order() => self.obey(order),
             };
             if let Err(goodbye) = outcome {
                 return Some(goodbye);
@@ -118,12 +144,51 @@ impl Socket {
         }
     }
 
-    fn look(&self) -> Result<(), Goodbye> {
-        if self.wire.is_stuck(self.patience.unread) {
+    /// Whether the client is read, as far as its own requests are concerned.
+    fn reads(&self) -> bool {
+        self.joining.is_none()
+            && !self.channels.is_replacing()
+            && !self.throttle.is_slow()
+            && self.calls.len() < WORKING_MAX
+            && self.channels.waiting_count() < WAITING_EASY
+    }
+
+    fn look(&mut self) -> Result<(), Goodbye> {
+        if self.transport.is_stuck(self.patience.unread) {
             return Err(Goodbye::SlowConsumer);
         }
-        if self.heard_at.elapsed() > self.patience.silent {
+        if self.transport.is_gone(self.heard_at.elapsed(), self.patience) {
             return Err(Goodbye::Idle);
+        }
+        self.stay.ask_when_due(&self.client);
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), Goodbye> {
+        match order {
+            Order::Restart => Err(Goodbye::Restart),
+            Order::Leave => Err(Goodbye::Disconnected),
+            Order::Check => {
+                self.stay.ask(&self.client);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on as who the user is now, and leaves the channels that are not theirs any more.
+    fn stands(&mut self, identity: Option<Identity>) -> Result<(), Goodbye> {
+        let Some(identity) = identity else {
+            // Whoever comes back with the same is not to be remembered as good.
+            self.client.system.forget_credentials();
+            return Err(Goodbye::Ended);
+        };
+        self.client = Arc::new(Client { system: self.client.system.clone(), identity });
+        self.stay.ask_if_missed(&self.client);
+        let topics = self.channels.topics().filter(|topic| !channel::may_stay(&self.client, topic));
+        let lost: Vec<String> = topics.map(str::to_owned).collect();
+        for topic in lost {
+            let steps = self.channels.closed(&topic);
+            self.take(steps)?;
         }
         Ok(())
     }
@@ -144,18 +209,26 @@ impl Socket {
             tracing::debug!(%error, "a client sent something else than a frame");
             Goodbye::BadFrame
         })?;
+        let now = Instant::now();
+        self.throttle.count(now);
+        if let Some(refused) = self.throttle.refused(&frame, now) {
+            return Ok(self.transport.send(&refused)?);
+        }
         let steps = self.channels.receive(frame);
+        if self.channels.is_replacing() {
+            self.replaced_at = now + REPLACED_WITHIN;
+        }
         self.take(steps).map_err(Goodbye::from)
     }
 
     fn take(&mut self, steps: Vec<Step>) -> Result<(), SlowConsumer> {
         for step in steps {
             match step {
-                Step::Send(outgoing) => self.wire.send(outgoing.message())?,
+                Step::Send(outgoing) => self.transport.send(&outgoing)?,
                 Step::Join(join) => self.joining = Some(decide(Arc::clone(&self.client), join)),
                 Step::Work(request) => {
                     let following = self.channels.feed(&request.topic, request.instance);
-                    let tracked = following.and_then(|following| following.1.clone());
+                    let tracked = following.and_then(|following| following.tracked.clone());
                     self.calls.push(work(Arc::clone(&self.client), request, tracked));
                 }
             }
@@ -168,15 +241,22 @@ impl Socket {
     fn decided(
         &mut self,
         join: &Join,
-        decided: Result<Granted, Value>,
+        decided: Result<Granted, Refused>,
     ) -> Result<(), SlowConsumer> {
         let Granted { response, feed, tracked } = match decided {
             Ok(granted) => granted,
-            Err(refused) => return self.wire.send(join.reply(Status::Error, refused).message()),
+            Err(Refused::Unmatched) => {
+                return self.transport.send(&Channels::<()>::unmatched(join));
+            }
+            Err(Refused::With(refused)) => {
+                return self.transport.send(&join.reply(Status::Error, refused));
+            }
         };
-        self.wire.send(join.reply(Status::Ok, response).message())?;
+        self.transport.send(&join.reply(Status::Ok, response))?;
         let (handle, registration) = AbortHandle::new_pair();
-        let instance = self.channels.enter(join, Following(handle, tracked.map(Arc::new)));
+        let (tracked, is_binary) = (tracked.map(Arc::new), channel::wants_bytes(join));
+        let following = Following { handle, tracked, is_binary };
+        let instance = self.channels.enter(join, following);
         let next = listen(Arc::from(join.topic.as_str()), instance, feed);
         self.feeds.push(Abortable::new(next, registration));
         Ok(())
@@ -211,10 +291,16 @@ impl Socket {
         match told {
             Told::Event { event, payload } => {
                 let (handle, registration) = AbortHandle::new_pair();
-                following.0 = handle;
-                let push =
-                    Outgoing::Push { join_ref: None, topic: topic.to_string(), event, payload };
-                self.wire.send(push.message())?;
+                following.handle = handle;
+                let is_binary = following.is_binary && !presence::is_told_by(&event);
+                let push = Outgoing::Push {
+                    join_ref: None,
+                    topic: topic.to_string(),
+                    event,
+                    payload,
+                    is_binary,
+                };
+                self.transport.send(&push)?;
                 self.feeds.push(Abortable::new(listen(topic, instance, feed), registration));
                 Ok(())
             }
@@ -224,10 +310,8 @@ impl Socket {
     }
 
     fn crash(&mut self, topic: &str, instance: Instance) -> Result<(), SlowConsumer> {
-        match self.channels.crashed(topic, instance) {
-            Some(ended) => self.wire.send(ended.message()),
-            None => Ok(()),
-        }
+        let steps = self.channels.crashed(topic, instance);
+        self.take(steps)
     }
 }
 
@@ -237,7 +321,7 @@ impl From<SlowConsumer> for Goodbye {
     }
 }
 
-async fn joined(joining: &mut Option<Joining>) -> (Join, Result<Granted, Value>) {
+async fn joined(joining: &mut Option<Joining>) -> (Join, Result<Granted, Refused>) {
     match joining {
         Some(joining) => joining.await,
         None => std::future::pending().await,
@@ -247,7 +331,7 @@ async fn joined(joining: &mut Option<Joining>) -> (Join, Result<Granted, Value>)
 fn decide(client: Arc<Client>, join: Join) -> Joining {
     async move {
         let deciding = AssertUnwindSafe(channel::join(&client, &join)).catch_unwind();
-        let decided = deciding.await.unwrap_or_else(|_| Err(json!({ "reason": "join crashed" })));
+        let decided = deciding.await.unwrap_or_else(|_| Err(Refused::crashed()));
         (join, decided)
     }
     .boxed()

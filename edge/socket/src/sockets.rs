@@ -1,24 +1,38 @@
-//! Sockets: how many connections there are, and the word to all of them that the server stops.
+//! Sockets: which connections are open, whose they are, and the words to them from outside: that
+//! the server stops, that somebody's credential may have ended, that somebody has to go.
 //!
-//! A connection is a task of its own and outlives the process below, so killing that harms nobody.
-//! The process shows their number in the tree, and when the tree stops it tells them to go, so that
-//! their clients come back at once and to the next server, instead of waiting for a dead line.
+//! A connection is a task of its own and outlives the processes here, so killing those harms
+//! nobody. `sockets` shows the number of connections in the tree, and when the tree stops it tells
+//! them to go, so that their clients come back at once and to the next server, instead of waiting
+//! for a dead line. It tells them in batches: clients that all come back at one instant would be an
+//! attack on whoever is left.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use platform::otp::{ChildSpec, ExitReason, Process, RunContext, Shutdown, StartError};
+use platform::{OrgId, UserId};
 use tokio::sync::watch;
 
-/// The open connections of one edge. Clones are the same.
+use crate::limits::Limits;
+
+/// The open connections of one edge, and what holds for them. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Sockets {
     inner: Arc<Inner>,
     patience: Patience,
+    limits: Limits,
+    draining: Draining,
+    origins: Arc<[String]>,
 }
 
 /// Idle and stuck connections are looked for at least this often.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(10);
+/// The most connections a server has; its patience when it stops is made for them.
+const CONNECTIONS_MAX: usize = 20_000;
+/// How long the connections of one batch have to say goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a client is waited for before its connection is closed.
 #[derive(Debug, Clone, Copy)]
@@ -27,31 +41,109 @@ pub struct Patience {
     pub silent: Duration,
     /// While it reads nothing at all although something waits for it.
     pub unread: Duration,
+    /// Between two polls of a client that polls.
+    pub unpolled: Duration,
+    /// How long a poll is held open while nothing happens.
+    pub poll: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { silent: Duration::from_mins(1), unread: Duration::from_secs(10) }
+        Self {
+            silent: Duration::from_mins(1),
+            unread: Duration::from_secs(10),
+            unpolled: Duration::from_secs(15),
+            poll: Duration::from_secs(10),
+        }
     }
 }
 
 impl Patience {
     /// How often idle and stuck connections are looked for.
     pub(crate) fn look_every(self) -> Duration {
-        (self.silent.min(self.unread) / 6).clamp(Duration::from_millis(10), LOOK_EVERY_MAX)
+        let least = self.silent.min(self.unread).min(self.unpolled);
+        (least / 6).clamp(Duration::from_millis(10), LOOK_EVERY_MAX)
+    }
+}
+
+/// How connections are told to go when the server stops.
+#[derive(Debug, Clone, Copy)]
+pub struct Draining {
+    /// How many at once.
+    pub batch: usize,
+    /// Between two batches.
+    pub every: Duration,
+}
+
+impl Default for Draining {
+    fn default() -> Self {
+        Self { batch: 10_000, every: Duration::from_secs(2) }
+    }
+}
+
+impl Draining {
+    fn within(self) -> Duration {
+        let batches = u32::try_from(CONNECTIONS_MAX / self.batch.max(1)).unwrap_or(u32::MAX);
+        self.every.saturating_mul(batches) + GOODBYE_WITHIN
     }
 }
 
 #[derive(Debug)]
 struct Inner {
     open: watch::Sender<u64>,
-    draining: watch::Sender<bool>,
+    /// Connections whose number is below this have to go.
+    leaving: watch::Sender<u64>,
+    present: Mutex<Present>,
+}
+
+/// Who is connected.
+#[derive(Debug, Default)]
+struct Present {
+    next: u64,
+    numbers: BTreeSet<u64>,
+    users: HashMap<UserId, User>,
+}
+
+/// A user with connections.
+#[derive(Debug)]
+struct User {
+    org_id: OrgId,
+    connections: usize,
+    word: watch::Sender<Word>,
+}
+
+/// How often a user's connections were told something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Word {
+    checks: u64,
+    farewells: u64,
+}
+
+/// What a connection is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The server stops.
+    Restart,
+    /// What it was opened with may have ended.
+    Check,
+    /// It has to go.
+    Leave,
 }
 
 impl Default for Sockets {
     fn default() -> Self {
-        let inner = Inner { open: watch::Sender::new(0), draining: watch::Sender::new(false) };
-        Self { inner: Arc::new(inner), patience: Patience::default() }
+        let inner = Inner {
+            open: watch::Sender::new(0),
+            leaving: watch::Sender::new(0),
+            present: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+            patience: Patience::default(),
+            limits: Limits::default(),
+            draining: Draining::default(),
+            origins: Arc::default(),
+        }
     }
 }
 
@@ -69,13 +161,35 @@ impl Sockets {
         self
     }
 
+    /// The same, with these limits for each connection.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same, emptied in this way when the server stops.
+    #[must_use]
+    pub const fn draining(mut self, draining: Draining) -> Self {
+        self.draining = draining;
+        self
+    }
+
+    /// The same, open also to pages of these origins, each as `https://app.example`; pages of the
+    /// server's own host may always connect.
+    #[must_use]
+    pub fn origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.origins = origins.into_iter().collect();
+        self
+    }
+
     /// The process that tells the open connections to go when the tree stops.
     #[must_use]
     pub fn child(&self) -> ChildSpec {
         let sockets = self.clone();
         ChildSpec::process("sockets", move || Drain { sockets: sockets.clone() })
-            .shutdown(Shutdown::Timeout(DRAIN_WITHIN))
-            .label("WebSocket connections")
+            .shutdown(Shutdown::Timeout(self.draining.within()))
+            .label("connections of sockets")
     }
 
     /// How many connections are open.
@@ -84,20 +198,82 @@ impl Sockets {
         *self.inner.open.borrow()
     }
 
-    /// Counts a connection until the answer is dropped.
-    pub(crate) fn enter(&self) -> Open {
+    /// Has every connection of a user asked whether it may stay.
+    pub(crate) fn check(&self, user_id: UserId) {
+        self.tell(|id, _| *id == user_id, |word| word.checks += 1);
+    }
+
+    /// Has every connection of an organisation asked whether it may stay; of all of them when none
+    /// is named.
+    pub(crate) fn check_all(&self, org_id: Option<OrgId>) {
+        let is_meant = |_: &UserId, user: &User| org_id.is_none_or(|org_id| user.org_id == org_id);
+        self.tell(is_meant, |word| word.checks += 1);
+    }
+
+    fn tell(&self, is_meant: impl Fn(&UserId, &User) -> bool, change: impl Fn(&mut Word)) {
+        let present = self.inner.present();
+        for (_, user) in present.users.iter().filter(|(id, user)| is_meant(id, user)) {
+            user.word.send_modify(&change);
+        }
+    }
+
+    pub(crate) fn may_come_from(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| allowed == origin)
+    }
+
+    pub(crate) const fn patience_of_all(&self) -> Patience {
+        self.patience
+    }
+
+    /// Counts a connection of a user until the answer is dropped.
+    pub(crate) fn enter(&self, user_id: UserId, org_id: OrgId) -> Open {
+        let (number, word) = self.inner.present().enter(user_id, org_id);
         self.inner.open.send_modify(|open| *open += 1);
-        Open { sockets: self.clone(), draining: self.inner.draining.subscribe() }
+        let leaving = self.inner.leaving.subscribe();
+        let heard = *word.borrow();
+        Open { sockets: self.clone(), number, user_id, leaving, word, heard }
     }
 }
 
-/// How long the connections have to say goodbye.
-const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+impl Inner {
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Present {
+    fn enter(&mut self, user_id: UserId, org_id: OrgId) -> (u64, watch::Receiver<Word>) {
+        let number = self.next;
+        self.next += 1;
+        self.numbers.insert(number);
+        let user = self.users.entry(user_id).or_insert_with(|| User {
+            org_id,
+            connections: 0,
+            word: watch::Sender::default(),
+        });
+        user.connections += 1;
+        (number, user.word.subscribe())
+    }
+
+    fn leave(&mut self, number: u64, user_id: UserId) {
+        self.numbers.remove(&number);
+        if let Some(user) = self.users.get_mut(&user_id) {
+            user.connections -= 1;
+            if user.connections == 0 {
+                self.users.remove(&user_id);
+            }
+        }
+    }
+}
 
 /// One open connection.
 pub(crate) struct Open {
     sockets: Sockets,
-    draining: watch::Receiver<bool>,
+    number: u64,
+    user_id: UserId,
+    leaving: watch::Receiver<u64>,
+    word: watch::Receiver<Word>,
+    heard: Word,
 }
 
 impl Open {
@@ -105,18 +281,40 @@ impl Open {
         self.sockets.patience
     }
 
-    /// Waits until the server stops.
-    pub(crate) async fn draining(&mut self) {
-        // The sender lives as long as `sockets`, so an error cannot occur; waiting for ever would
-        // be right if it did.
-        if self.draining.wait_for(|draining| *draining).await.is_err() {
-            std::future::pending::<()>().await;
+    pub(crate) const fn limits(&self) -> Limits {
+        self.sockets.limits
+    }
+
+    /// Waits until there is something to be told.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn order(&mut self) -> Order {
+        let Self { number, leaving, word, heard, .. } = self;
+        // The senders live as long as this, so an error cannot occur; waiting for ever would be
+        // right if it did.
+        tokio::select! {
+            left = async { leaving.wait_for(|leaving| *number < *leaving).await.map(drop) } => {
+                match left {
+                    Ok(()) => return Order::Restart,
+                    Err(_) => std::future::pending().await,
+                }
+            }
+            told = word.changed() => match told {
+                Ok(()) => {}
+                Err(_) => std::future::pending().await,
+            },
         }
+        let now = *word.borrow_and_update();
+        let is_farewell = now.farewells != heard.farewells;
+        *heard = now;
+        if is_farewell { Order::Leave } else { Order::Check }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.sockets.inner.present().leave(self.number, self.user_id);
         self.sockets.inner.open.send_modify(|open| *open -= 1);
     }
 }
@@ -127,7 +325,7 @@ struct Drain {
 
 impl Process for Drain {
     async fn init(&mut self, _: &RunContext) -> Result<(), StartError> {
-        self.sockets.inner.draining.send_replace(false);
+        self.sockets.inner.leaving.send_replace(0);
         Ok(())
     }
 
@@ -140,9 +338,27 @@ impl Process for Drain {
                 _ = open.changed() => {}
             }
         }
-        self.sockets.inner.draining.send_replace(true);
+        self.drain().await;
         // Whoever is still there when the patience ends is cut off with the process.
         let _ = open.wait_for(|open| *open == 0).await;
         Ok(())
+    }
+}
+
+impl Drain {
+    /// Tells everybody to go, the oldest first.
+    async fn drain(&self) {
+        let Draining { batch, every } = self.sockets.draining;
+        let mut told = 0;
+        loop {
+            let next =
+                self.sockets.inner.present().numbers.range(told..).nth(batch.max(1)).copied();
+            told = next.unwrap_or(u64::MAX);
+            self.sockets.inner.leaving.send_replace(told);
+            if next.is_none() {
+                return;
+            }
+            tokio::time::sleep(every).await;
+        }
     }
 }

@@ -42,6 +42,10 @@ pub(crate) enum Goodbye {
     TooLarge,
     /// It does not read; it may come back and resume.
     SlowConsumer,
+    /// An operator ended the connection; the client may come back.
+    Disconnected,
+    /// What the client connected with has ended.
+    Ended,
     /// The server stops; another one, or the same, will be there.
     Restart,
 }
@@ -54,6 +58,8 @@ impl Goodbye {
             Self::BadFrame => (1007, "a frame is [join_ref, ref, topic, event, payload]"),
             Self::BadText => (1007, "text is UTF-8"),
             Self::TooLarge => (1009, "a message has at most 1 MiB"),
+            Self::Disconnected => (1001, "disconnected by an operator"),
+            Self::Ended => (4001, "the credential has ended"),
             Self::SlowConsumer => (4008, "slow consumer"),
             Self::Restart => (1012, "the server restarts"),
         }

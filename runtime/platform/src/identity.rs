@@ -9,6 +9,7 @@ mod enrol;
 mod find;
 pub(crate) mod forget;
 mod service;
+mod stands;
 
 use kernel::{Authority, Digest, OrgId, Role, Scope, SecondFactor, Timestamp, UserId};
 use sqlx::PgPool;
@@ -203,6 +204,15 @@ impl Identities {
         profile: Profile,
     ) -> Result<Option<Identity>> {
         find::redeem(pool, &Digest::of(ticket.as_bytes()), now, profile).await
+    }
+
+    /// Who an identity found earlier is now; nobody when what it showed has ended.
+    pub(crate) async fn stands(
+        pool: &PgPool,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Option<Identity>> {
+        stands::stands(pool, identity, now).await
     }
 
     /// What is remembered, to be forgotten.

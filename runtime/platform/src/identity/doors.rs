@@ -21,6 +21,12 @@ impl System {
         Identities::redeem(self.pool(), ticket, self.now(), self.profile()).await
     }
 
+    /// Who whoever is connected is now, as the database knows them; `None` when what they connected
+    /// with has ended, and so must the connection.
+    pub async fn still_stands(&self, identity: &Identity) -> Result<Option<Identity>> {
+        Identities::stands(self.pool(), identity, self.now()).await
+    }
+
     /// Asks the database again for every credential: whoever was revoked is out at once.
     pub fn forget_credentials(&self) {
         self.identities().remembered().forget();
