@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Clients that are not ours against a platform of their own: a browser, Phoenix's client from npm,
-# promtool. Starts the program that FINNEST_BIN names, with demo data and an embedded database, and
+# MCP's from npm and PyPI, promtool. Starts the program that FINNEST_BIN names, with demo data and an embedded database, and
 # ends with a line that counts what was checked.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 program=${FINNEST_BIN:?names the program to test}
-PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/tools/bin:$PATH
+target=$(realpath "${CARGO_TARGET_DIR:-target}")
+PATH=$target/tools/bin:$PATH
 passed=0
 failed=0
 verdict() { # verdict STATUS SENTENCE
@@ -51,6 +52,21 @@ if [ "$ready" -eq 0 ]; then
     passed=$((passed + ${good:-0}))
     failed=$((failed + ${bad:-0}))
     [ "$node_status" -eq 0 ] || [ "${bad:-0}" -gt 0 ] || failed=$((failed + 1))
+
+    # An environment of its own, since tools of other kinds want other versions of the same things.
+    { [ -x "$target/mcp-client/bin/python" ] || python3 -m venv "$target/mcp-client"; } &&
+        "$target/mcp-client/bin/pip" install -q --disable-pip-version-check \
+            -r tests/clients/requirements.txt &&
+        "$target/mcp-client/bin/python" tests/clients/mcp_client.py 2>&1 | tee "$log"
+    python_status=${PIPESTATUS[0]}
+    counts=$(tail -n 1 "$log" | grep -E '^[0-9]+ passed, [0-9]+ failed$')
+    if [ -n "$counts" ]; then
+        passed=$((passed + ${counts%% passed*}))
+        bad=${counts##*passed, }
+        failed=$((failed + ${bad% failed}))
+    else
+        verdict "${python_status:-1}" "the Python client of MCP says how many checks passed"
+    fi
 
     if command -v promtool >/dev/null; then
         curl -fsS "$FINNEST_URL/metrics" | promtool check metrics
