@@ -3,7 +3,8 @@
 //! Every answer has the HTTP status 200; what it means stands in its body, as the client expects. A
 //! session is a process under a supervisor of its own and lives on between requests. Its token is a
 //! secret that no request can guess, and signed, so that a token of ours whose session is gone (it
-//! was not polled in time, or lived on a server that has stopped) is told from one that nobody made.
+//! was not polled in time, or lived on a server that has stopped) is told from one that nobody
+//! made.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -188,7 +188,7 @@ async fn every_client_reads_what_a_running_server_says() {
         json!(["6", "6", topic(), "phx_join", {}]),
         json!(["6", "7", topic(), "pack_crate", {"label": "a, \"b\""}]),
         json!(["6", "8", topic(), "no_such", {}]),
-        json!(["2", "9", supervision, "kill_process", {"path": "root/bus/bridge", "reason": "try"}]),
+        json!(["2", "9", supervision, "kill_process", {"path": "root/bus", "reason": "try"}]),
         json!(["6", "10", topic(), "phx_leave", {}]),
     ];
     let (mut last, mut events) = (String::new(), Vec::new());

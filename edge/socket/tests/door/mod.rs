@@ -255,7 +255,6 @@ async fn a_server_that_stops_empties_itself_in_batches() {
     edge.system.stop().await;
 }
 
-/// What an operator's client is told when it replays what it has used: nothing it could live on.
 #[tokio::test]
 async fn thousands_of_replayed_tickets_are_refused_and_harm_nobody() {
     let edge = Edge::start().await;
