@@ -248,7 +248,7 @@ impl From<SkippedEvent> for SkippedView {
 
 impl Action for SkipEvent {
     const SPEC: Spec =
-        Spec::invoke("skip_event", "/consumers/{consumer}/skip").needs(Access::Operate);
+        Spec::invoke("skip_event", "/consumers/{consumer}/skip").needs(Access::Operate).destroys();
     type Output = SkippedView;
     async fn act(self, system: &System) -> Result<SkippedView> {
         must_exist(system, &self.consumer)?;

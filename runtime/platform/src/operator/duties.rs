@@ -184,8 +184,9 @@ pub struct Retentions {
 }
 
 impl Action for PutRetention {
-    const SPEC: Spec =
-        Spec::replace("put_retention", "/retention/{queue}/{state}").needs(Access::Operate);
+    const SPEC: Spec = Spec::replace("put_retention", "/retention/{queue}/{state}")
+        .needs(Access::Operate)
+        .destroys();
     type Output = Retentions;
     async fn act(self, system: &System) -> Result<Retentions> {
         let state = end(&self.state)?;

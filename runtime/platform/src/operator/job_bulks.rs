@@ -188,7 +188,8 @@ impl From<Bulk> for BulkView {
 }
 
 impl Action for StartBulk {
-    const SPEC: Spec = Spec::invoke("start_bulk", "/bulks").needs(Access::Operate).keeps_answer();
+    const SPEC: Spec =
+        Spec::invoke("start_bulk", "/bulks").needs(Access::Operate).destroys().keeps_answer();
     type Output = BulkView;
     async fn act(self, system: &System) -> Result<BulkView> {
         let change = self.change.change();

@@ -92,7 +92,8 @@ impl Action for DiscardJob {
 }
 
 impl Action for DeleteJob {
-    const SPEC: Spec = Spec::remove("delete_job", "/jobs/{job_id}").needs(Access::Operate);
+    const SPEC: Spec =
+        Spec::remove("delete_job", "/jobs/{job_id}").needs(Access::Operate).destroys();
     type Output = ();
     async fn act(self, system: &System) -> Result<()> {
         change(system, Change::Delete, self.job_id).await.map(drop)

@@ -55,7 +55,7 @@ impl Refusal for NotDone {
 }
 
 impl Action for KillProcess {
-    const SPEC: Spec = Spec::invoke("kill_process", "/kill").needs(Access::Operate);
+    const SPEC: Spec = Spec::invoke("kill_process", "/kill").needs(Access::Operate).destroys();
     type Output = Killed;
     async fn act(self, system: &System) -> Result<Killed> {
         if self.path == "root" {

@@ -162,6 +162,7 @@ pub struct MonthMoved {
 impl Action for ArchiveMonth {
     const SPEC: Spec = Spec::invoke("archive_month", "/partitions/{month}/archive")
         .needs(Access::Operate)
+        .destroys()
         .keeps_answer();
     type Output = MonthMoved;
     async fn act(self, system: &System) -> Result<MonthMoved> {

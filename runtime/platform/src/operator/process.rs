@@ -265,7 +265,8 @@ impl ProcessActedOn {
 }
 
 impl Action for SuspendProcess {
-    const SPEC: Spec = Spec::invoke("suspend_process", "/suspend_process").needs(Access::Operate);
+    const SPEC: Spec =
+        Spec::invoke("suspend_process", "/suspend_process").needs(Access::Operate).destroys();
     type Output = ProcessActedOn;
     async fn act(self, system: &System) -> Result<ProcessActedOn> {
         let pid = process(system, &self.path)?;

@@ -130,7 +130,8 @@ pub struct ReactionView {
 }
 
 impl Action for ReplayReactions {
-    const SPEC: Spec = Spec::invoke("replay_reactions", "/reactions/replay").needs(Access::Operate);
+    const SPEC: Spec =
+        Spec::invoke("replay_reactions", "/reactions/replay").needs(Access::Operate).destroys();
     type Output = ReactionsReplayed;
     async fn act(self, system: &System) -> Result<ReactionsReplayed> {
         let (domain, subscription) = find(system, &self.domain, &self.subscription)?;

@@ -168,9 +168,9 @@ pub struct KeepProjection {
 
 /// Implements the wishes that only turn a rebuild: how, and the state it is in afterwards.
 macro_rules! turns {
-    ($wish:ty, $name:literal, $path:literal, $turn:path, $state:ident) => {
+    ($wish:ty, $spec:expr, $turn:path, $state:ident) => {
         impl Action for $wish {
-            const SPEC: Spec = Spec::invoke($name, $path).needs(Access::Operate);
+            const SPEC: Spec = $spec.needs(Access::Operate);
             type Output = RebuildTurned;
             async fn act(self, system: &System) -> Result<RebuildTurned> {
                 let model = find(system, &self.projection)?;
@@ -181,26 +181,15 @@ macro_rules! turns {
     };
 }
 
-turns!(PauseRebuild, "pause_rebuild", "/projections/{projection}/pause", replay::pause, Paused);
-turns!(
-    ResumeRebuild,
-    "resume_rebuild",
-    "/projections/{projection}/resume",
-    replay::resume,
-    Running
-);
-turns!(
-    CancelRebuild,
-    "cancel_rebuild",
-    "/projections/{projection}/cancel",
-    replay::cancel,
-    Cancelled
-);
-turns!(
-    SwapProjection,
-    "swap_projection",
-    "/projections/{projection}/swap",
-    replay::accept,
-    Running
-);
-turns!(KeepProjection, "keep_projection", "/projections/{projection}/keep", replay::keep, Kept);
+const PAUSE: Spec = Spec::invoke("pause_rebuild", "/projections/{projection}/pause");
+const RESUME: Spec = Spec::invoke("resume_rebuild", "/projections/{projection}/resume");
+const CANCEL: Spec = Spec::invoke("cancel_rebuild", "/projections/{projection}/cancel");
+const SWAP: Spec = Spec::invoke("swap_projection", "/projections/{projection}/swap");
+const KEEP: Spec = Spec::invoke("keep_projection", "/projections/{projection}/keep");
+
+turns!(PauseRebuild, PAUSE, replay::pause, Paused);
+turns!(ResumeRebuild, RESUME, replay::resume, Running);
+turns!(CancelRebuild, CANCEL, replay::cancel, Cancelled);
+// The tables so far are gone afterwards.
+turns!(SwapProjection, SWAP.destroys(), replay::accept, Running);
+turns!(KeepProjection, KEEP, replay::keep, Kept);

@@ -77,7 +77,8 @@ pub struct DeleteSchedule {
 }
 
 impl Action for DeleteSchedule {
-    const SPEC: Spec = Spec::remove("delete_schedule", "/schedules/{name}").needs(Access::Operate);
+    const SPEC: Spec =
+        Spec::remove("delete_schedule", "/schedules/{name}").needs(Access::Operate).destroys();
     type Output = ();
     async fn act(self, system: &System) -> Result<()> {
         let crontab = recurring::crontab(system.catalog());
