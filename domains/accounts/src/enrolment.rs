@@ -51,7 +51,7 @@ pub(crate) enum Shown<T> {
 }
 
 impl<T> Shown<T> {
-    fn into_result(self) -> Result<T> {
+    pub(crate) fn into_result(self) -> Result<T> {
         match self {
             Self::Right(answer) => Ok(answer),
             Self::Wrong => Err(Refusal::Code.into()),
@@ -61,7 +61,7 @@ impl<T> Shown<T> {
 }
 
 /// Shows a code of the user's second factor, as a counted guess.
-async fn show(tx: &mut Tx<'_>, user_id: UserId, code: &str) -> Result<Shown<()>> {
+pub(crate) async fn show(tx: &mut Tx<'_>, user_id: UserId, code: &str) -> Result<Shown<()>> {
     let guess = match guess::count(tx, At::SecondFactor(user_id)).await? {
         Ok(guess) => guess,
         Err(wait_ms) => return Ok(Shown::TooMany(wait_ms)),

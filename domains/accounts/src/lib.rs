@@ -21,14 +21,15 @@ mod service_token;
 mod session;
 mod set_password;
 mod sign_in;
+mod step_up;
 mod ticket;
 mod token;
 mod totp;
 
 use contracts::accounts::{
     ACCOUNTS, FeatureFlagChanged, PasswordChanged, RecoveryCodeUsed, RecoveryCodesRenewed,
-    SecondFactorDisabled, SecondFactorEnrolled, ServiceTokenIssued, SessionEnded, SignInFailed,
-    SignInLocked, SignedIn, TokenCreated, TokenRevoked, UserRenamed,
+    SecondFactorDisabled, SecondFactorEnrolled, SecondFactorShown, ServiceTokenIssued,
+    SessionEnded, SignInFailed, SignInLocked, SignedIn, TokenCreated, TokenRevoked, UserRenamed,
 };
 use platform::Domain;
 
@@ -49,6 +50,7 @@ pub use service_token::{IssueServiceToken, IssuedServiceToken};
 pub use session::SessionKind;
 pub use set_password::{SetPassword, give_password};
 pub use sign_in::{SignIn, SignInAnswer, SignInState};
+pub use step_up::{ShowSecondFactor, SteppedUp};
 pub use ticket::{CreateTicket, CreatedTicket};
 pub use token::{CreateToken, CreatedToken, ListTokens, RevokeToken, TokenView};
 
@@ -117,6 +119,9 @@ fn credentials(domain: Domain) -> Domain {
     domain
         .keeps_credentials()
         .command::<CreateTicket>()
+        .action::<ShowSecondFactor>()
+        .command::<step_up::StepUp>()
+        .emits::<SecondFactorShown>()
         .command::<CreateToken>()
         .query::<ListTokens>()
         .command::<RevokeToken>()

@@ -49,7 +49,8 @@ pub struct IssuedServiceToken {
 }
 
 impl Command for IssueServiceToken {
-    const SPEC: Spec = Spec::create("issue_service_token", "/service_tokens").needs(Access::Member);
+    const SPEC: Spec =
+        Spec::create("issue_service_token", "/service_tokens").needs(Access::Member).confidential();
     type Output = IssuedServiceToken;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<IssuedServiceToken> {

@@ -87,7 +87,7 @@ pub struct CreatedToken {
 }
 
 impl Command for CreateToken {
-    const SPEC: Spec = Spec::create("create_token", "/tokens").needs(Access::Member);
+    const SPEC: Spec = Spec::create("create_token", "/tokens").needs(Access::Member).confidential();
     type Output = CreatedToken;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<CreatedToken> {

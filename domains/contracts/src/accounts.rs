@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use flags::FeatureFlagChanged;
-pub use tokens::{ServiceTokenIssued, TokenCreated, TokenRevoked};
+pub use tokens::{SecondFactorShown, ServiceTokenIssued, TokenCreated, TokenRevoked};
 
 /// The domain of organisations, users and their credentials.
 pub const ACCOUNTS: DomainName = DomainName::new("accounts");

@@ -15,4 +15,4 @@ mod system;
 pub use database::TestDatabase;
 pub use jobs::EnqueuedJob;
 pub use member::Member;
-pub use system::{ACME, GLOBEX, TestSystem, start, start_with, tuning_of};
+pub use system::{ACME, GLOBEX, TestSystem, start, start_under, start_with, tuning_of};

@@ -60,6 +60,28 @@ pub async fn start_with(
     extra_tuning: &str,
     edge: MakeEdge,
 ) -> TestSystem {
+    started(domains, clock, extra_tuning, edge, Profile::Commercial).await
+}
+
+/// Starts the domains where other rules of security hold.
+///
+/// # Panics
+/// As [`start`].
+pub async fn start_under(
+    profile: Profile,
+    domains: impl IntoIterator<Item = Domain>,
+    clock: Clock,
+) -> TestSystem {
+    started(domains, clock, "", Box::new(|_| Vec::new()), profile).await
+}
+
+async fn started(
+    domains: impl IntoIterator<Item = Domain>,
+    clock: Clock,
+    extra_tuning: &str,
+    edge: MakeEdge,
+    profile: Profile,
+) -> TestSystem {
     let mut domains: Vec<Domain> = domains.into_iter().collect();
     if !domains.iter().any(|domain| domain.name() == platform::operator::OPERATOR) {
         domains.push(platform::operator::domain());
@@ -79,7 +101,8 @@ pub async fn start_with(
     let tuning = tuning_of(&catalog, extra_tuning);
     let page = std::env::temp_dir().join(format!("finnest-test-{}.toml", Uuid::now_v7()));
     let (owner, app) = (database.options(), database.app_options());
-    let config = config_of(owner, app, tuning, page.clone(), clock, edge);
+    let mut config = config_of(owner, app, tuning, page.clone(), clock, edge);
+    config.security.profile = profile;
     let system = System::start(config, catalog).await.expect("the system under test starts");
     TestSystem { system, database: Some(database), page, inline: Arc::default() }
 }

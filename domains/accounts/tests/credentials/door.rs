@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::SubsecRound as _;
 use platform::otp::Clock;
-use platform::{Digest, Domain, Error, Identity, Result, Role, System, Timestamp, new_secret};
+use platform::{
+    Digest, Domain, Error, Identity, Profile, Result, Role, System, Timestamp, new_secret,
+};
 use serde_json::Value;
 use sqlx::PgConnection;
 use testkit::{ACME, TestSystem};
@@ -38,10 +40,18 @@ impl Door {
 
     /// With other domains besides.
     pub(crate) async fn open_with(others: impl IntoIterator<Item = Domain>) -> Self {
+        Self::start(Profile::Commercial, others.into_iter().collect()).await
+    }
+
+    /// Where other rules of security hold.
+    pub(crate) async fn open_under(profile: Profile) -> Self {
+        Self::start(profile, Vec::new()).await
+    }
+
+    async fn start(profile: Profile, others: Vec<Domain>) -> Self {
         let clock = Clock::manual(Clock::system().now().trunc_subsecs(6));
         let domains = others.into_iter().chain([accounts::domain()]);
-        let edge = Box::new(|_: &System| Vec::new());
-        let test = testkit::start_with(domains, clock.clone(), "", edge).await;
+        let test = testkit::start_under(profile, domains, clock.clone()).await;
         Self { test, clock }
     }
 

@@ -3,5 +3,6 @@
 mod door;
 mod flags;
 mod service_tokens;
+mod step_up;
 mod tickets;
 mod tokens;

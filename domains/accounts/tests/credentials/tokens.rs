@@ -229,3 +229,21 @@ async fn what_is_revoked_at_one_node_is_forgotten_at_the_other() {
     other.stop().await;
     door.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_not_kept_to_be_answered_a_second_time() {
+    let door = Door::open().await;
+    let session = door.session(Role::Staff, None).await;
+    let scope = door.identity(&session.token).await.scope(Uuid::now_v7());
+
+    for (operation, input) in [
+        ("create_token", json!({ "label": "x" })),
+        ("issue_service_token", json!({ "scopes": ["accounts:write"] })),
+        ("create_ticket", json!({})),
+    ] {
+        let answer = door.system().call_once(&scope, "accounts", operation, input, "once").await;
+        let refused = answer.expect_err("a key would keep the answer");
+        assert_eq!(refused.code(), "idempotency_key_not_accepted", "{operation}");
+    }
+    door.close().await;
+}

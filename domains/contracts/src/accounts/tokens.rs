@@ -73,3 +73,20 @@ impl Event for ServiceTokenIssued {
         self.service_token_id
     }
 }
+
+/// A second factor was shown once more, for what destroys something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecondFactorShown {
+    /// The user.
+    pub user_id: UserId,
+    /// The session or the token that it counts for, and for all that was made from it.
+    pub credential_id: Uuid,
+}
+
+impl Event for SecondFactorShown {
+    const TYPE: EventType = ACCOUNTS.event("second_factor_shown", 1);
+
+    fn aggregate_id(&self) -> Uuid {
+        self.user_id.uuid()
+    }
+}
