@@ -59,8 +59,8 @@ pub struct CreateToken {
     #[schemars(length(min = 1, max = 100))]
     pub label: String,
     /// What it may do: `<domain>:<right>`, for example `recruit:read`. The rights are `read`,
-    /// `write`, which includes reading, and `operate`; `*` stands for all domains, and `mcp:` before
-    /// a scope keeps it to the MCP servers. Without scopes it may all that I may with the
+    /// `write`, which includes reading, and `operate`; `*` stands for all domains, and `mcp:`
+    /// before a scope keeps it to the MCP servers. Without scopes it may all that I may with the
     /// credential shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 100)))]
