@@ -179,6 +179,7 @@ async fn every_client_reads_what_a_running_server_says() {
     edge.system.settle().await;
     let mut client = edge.connect(Role::Operator).await;
     let supervision = "system:supervision";
+    let kill = json!({"path": "root/bus/bridge", "reason": "try"});
     let said = [
         json!([null, "1", "phoenix", "heartbeat", {}]),
         json!(["2", "2", supervision, "phx_join", {}]),
@@ -188,7 +189,7 @@ async fn every_client_reads_what_a_running_server_says() {
         json!(["6", "6", topic(), "phx_join", {}]),
         json!(["6", "7", topic(), "pack_crate", {"label": "a, \"b\""}]),
         json!(["6", "8", topic(), "no_such", {}]),
-        json!(["2", "9", supervision, "kill_process", {"path": "root/bus", "reason": "try"}]),
+        json!(["2", "9", supervision, "kill_process", kill]),
         json!(["6", "10", topic(), "phx_leave", {}]),
     ];
     let (mut last, mut events) = (String::new(), Vec::new());
