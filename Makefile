@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events bench-jobs assets
-.PHONY: clean
+.PHONY: clean mcp-conformance
 
 CARGO ?= cargo
 
@@ -46,6 +46,10 @@ bench-events: ## Measure the event log against its server; QUICK=1 takes a minut
 
 bench-jobs: ## Measure the queue against its server; QUICK=1 takes a minute, FULL=1 half an hour
 	@QUICK=$(QUICK) FULL=$(FULL) scripts/bench-jobs.sh
+
+mcp-conformance: ## Hold the MCP servers against the protocol's own suite
+	@scripts/install.sh test
+	@scripts/conformance.sh
 
 assets: ## Rebuild the console's style sheet and script
 	@scripts/assets.sh
