@@ -42,7 +42,8 @@ impl Street {
         let mut houses = Vec::new();
         for (number, door) in (1_u128..).zip(DOORS) {
             let org_id = OrgId::from_uuid(Uuid::from_u128(FIRST_ORG + number * 0x1_0000));
-            enrol(&served, org_id, &format!("street-{number}")).await;
+            // Its short name is an id, as what differs from house to house must look like one.
+            enrol(&served, org_id, &org_id.to_string()).await;
             furnish(&served.system, org_id, "Walker").await;
             let ids = Ids::of(&mut served.system.owner().await, org_id).await;
             houses.push(House { door, org_id, ids });

@@ -74,7 +74,7 @@ async fn sign_in(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), E
     let password = format!("the password of {mark}");
     let given = accounts::Password::new(&*password);
     accounts::give_password(system.system(), org_id, me.user_id, given).await?;
-    let organisation = me.email.split(['@', '.']).nth(1).unwrap_or_default();
+    let organisation = staff.ask(accounts::GetOrganisation::default()).await?.slug;
     let mut input = json!({
         "organisation": organisation, "email": me.email, "password": password, "kind": "app",
     });
@@ -90,6 +90,17 @@ async fn sign_in(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), E
     staff.call("accounts", "confirm_second_factor", code).await?;
     system.system().call(&scope, "accounts", "sign_in", input.clone()).await?;
     input["password"] = json!("something else");
+    let director = system.member(org_id, Role::Director);
+    let office = json!({"name": format!("{mark} House"), "timezone": "Australia/Melbourne"});
+    let office = director.call("accounts", "open_office", office).await?;
+    let joined = json!({
+        "office_id": office["office_id"], "user_id": me.user_id, "is_primary": true,
+    });
+    director.call("accounts", "join_office", joined).await?;
+    let invited = json!({
+        "email": format!("{mark}@example.com"), "name": format!("{mark} Hill"), "role": "worker",
+    });
+    director.call("accounts", "invite_user", invited).await?;
     let guessed = system.system().call(&scope, "accounts", "sign_in", input).await;
     guessed.map_or(Ok(()), |_| panic!("anybody may sign in as {mark}"))
 }

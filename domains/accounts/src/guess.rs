@@ -64,6 +64,8 @@ pub(crate) enum At<'a> {
     Password(&'a str),
     /// The codes of a user.
     SecondFactor(UserId),
+    /// The letter box of whoever has this address, if anybody has it.
+    Reset(&'a str),
 }
 
 impl At<'_> {
@@ -72,6 +74,7 @@ impl At<'_> {
         let key = secret.derive(&match self {
             Self::Password(email) => format!("accounts guess: password {org_id} {email}"),
             Self::SecondFactor(user_id) => format!("accounts guess: code {org_id} {user_id}"),
+            Self::Reset(email) => format!("accounts guess: reset {org_id} {email}"),
         });
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&key[..16]);
@@ -82,6 +85,7 @@ impl At<'_> {
         match self {
             Self::Password(_) => "password",
             Self::SecondFactor(_) => "second_factor",
+            Self::Reset(_) => "password_reset",
         }
     }
 }
@@ -119,6 +123,16 @@ pub(crate) async fn count(tx: &mut Tx<'_>, at: At<'_>) -> Result<Result<Guess, u
     .execute(tx.connection())
     .await?;
     Ok(Ok(Guess { guess_id, at: at.name().to_owned(), locks_until: after.locked_until }))
+}
+
+/// Forgets the guesses at something.
+pub(crate) async fn forget(tx: &mut Tx<'_>, at: At<'_>) -> Result<()> {
+    let guess_id = at.guess_id(tx.secret()?, tx.org_id());
+    sqlx::query("delete from accounts.guesses where guess_id = $1")
+        .bind(guess_id)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
 }
 
 /// The tally, with its row locked: of two guesses at once, one waits for the other here.

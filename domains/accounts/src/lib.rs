@@ -10,9 +10,14 @@ mod credential;
 mod enrolment;
 mod flag;
 mod guess;
+mod link;
+mod link_used;
 mod me;
 mod my_sessions;
+mod office;
+mod office_member;
 mod one_time;
+mod organisation;
 mod password;
 mod recovery;
 mod refresh;
@@ -21,15 +26,21 @@ mod service_token;
 mod session;
 mod set_password;
 mod sign_in;
+mod stale;
 mod step_up;
 mod ticket;
 mod token;
 mod totp;
+mod user;
+mod user_rights;
 
 use contracts::accounts::{
-    ACCOUNTS, FeatureFlagChanged, PasswordChanged, RecoveryCodeUsed, RecoveryCodesRenewed,
-    SecondFactorDisabled, SecondFactorEnrolled, SecondFactorShown, ServiceTokenIssued,
-    SessionEnded, SignInFailed, SignInLocked, SignedIn, TokenCreated, TokenRevoked, UserRenamed,
+    ACCOUNTS, FeatureFlagChanged, InvitationAccepted, OfficeAmended, OfficeClosed, OfficeJoined,
+    OfficeLeft, OfficeOpened, OrganisationAmended, PasswordChanged, PasswordResetRequested,
+    RecoveryCodeUsed, RecoveryCodesRenewed, RoleChanged, SecondFactorDisabled,
+    SecondFactorEnrolled, SecondFactorShown, ServiceTokenIssued, SessionEnded, SignInFailed,
+    SignInLocked, SignedIn, TokenCreated, TokenRevoked, UserAmended, UserDeactivated, UserInvited,
+    UserRenamed,
 };
 use platform::Domain;
 
@@ -39,10 +50,14 @@ pub use enrolment::{
     Enrolled, RenewRecoveryCodes,
 };
 pub use flag::{FeatureFlag, FeatureFlags, ListFeatureFlags, ResetFeatureFlag, SetFeatureFlag};
+pub use link_used::{AcceptInvitation, RequestPasswordReset, ResetPassword};
 pub use me::{GetMe, Me, RenameMe};
 pub use my_sessions::{
     Ended, ListMySessions, RevokeMyOtherSessions, RevokeMySession, Session, Sessions, SignOut,
 };
+pub use office::{AmendOffice, CloseOffice, GetOffice, ListOffices, Office, OpenOffice};
+pub use office_member::{JoinOffice, LeaveOffice, ListOfficeMembers, OfficeMember, OfficeMembers};
+pub use organisation::{AmendOrganisation, GetOrganisation, Organisation};
 pub use password::Password;
 pub use refresh::Refresh;
 pub use second_factor::{Enrolment, RecoveryCodes};
@@ -53,6 +68,11 @@ pub use sign_in::{SignIn, SignInAnswer, SignInState};
 pub use step_up::{ShowSecondFactor, SteppedUp};
 pub use ticket::{CreateTicket, CreatedTicket};
 pub use token::{CreateToken, CreatedToken, ListTokens, RevokeToken, TokenView};
+pub use user::{AmendUser, GetUser, ListUsers, User, UserState};
+pub use user_rights::{
+    ChangeRole, DeactivateUser, InviteUser, Invited, ListSessions, MemberRole, RenewInvitation,
+    RevokeSession,
+};
 
 /// The domain, declared.
 #[must_use]
@@ -64,6 +84,8 @@ pub fn domain() -> Domain {
         .emits::<UserRenamed>();
     let domain = signing_in(domain);
     let domain = second_factors(domain);
+    let domain = people(domain);
+    let domain = places(domain);
     credentials(domain)
 }
 
@@ -112,6 +134,55 @@ fn second_factors(domain: Domain) -> Domain {
         .emits::<SecondFactorDisabled>()
         .emits::<RecoveryCodeUsed>()
         .emits::<RecoveryCodesRenewed>()
+}
+
+/// Who belongs to an organisation, and how they come in.
+fn people(domain: Domain) -> Domain {
+    domain
+        .query::<GetUser>()
+        .query::<ListUsers>()
+        .command::<InviteUser>()
+        .command::<RenewInvitation>()
+        .command::<AmendUser>()
+        .command::<ChangeRole>()
+        .command::<DeactivateUser>()
+        .query::<ListSessions>()
+        .command::<RevokeSession>()
+        .action::<AcceptInvitation>()
+        .action::<ResetPassword>()
+        .command::<link_used::LookAtLink>()
+        .command::<link_used::UseLink>()
+        .action::<RequestPasswordReset>()
+        .command::<link_used::NoteResetRequest>()
+        .job::<link_used::MakeResetLink>()
+        .command::<link_used::TellResetRequest>()
+        .emits::<UserInvited>()
+        .emits::<InvitationAccepted>()
+        .emits::<UserAmended>()
+        .emits::<RoleChanged>()
+        .emits::<UserDeactivated>()
+        .emits::<PasswordResetRequested>()
+}
+
+/// The organisation and its offices.
+fn places(domain: Domain) -> Domain {
+    domain
+        .query::<GetOrganisation>()
+        .command::<AmendOrganisation>()
+        .query::<GetOffice>()
+        .query::<ListOffices>()
+        .command::<OpenOffice>()
+        .command::<AmendOffice>()
+        .command::<CloseOffice>()
+        .query::<ListOfficeMembers>()
+        .command::<JoinOffice>()
+        .command::<LeaveOffice>()
+        .emits::<OrganisationAmended>()
+        .emits::<OfficeOpened>()
+        .emits::<OfficeAmended>()
+        .emits::<OfficeClosed>()
+        .emits::<OfficeJoined>()
+        .emits::<OfficeLeft>()
 }
 
 /// What programs and apps show instead of signing in.

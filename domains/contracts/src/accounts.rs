@@ -1,6 +1,7 @@
 //! What the accounts domain tells: who came, who left, and who may do what.
 
 mod flags;
+mod people;
 mod tokens;
 
 use kernel::{DomainName, Event, EventType, Timestamp, UserId};
@@ -9,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use flags::FeatureFlagChanged;
+pub use people::{
+    InvitationAccepted, Letter, OfficeAmended, OfficeClosed, OfficeJoined, OfficeLeft,
+    OfficeOpened, OrganisationAmended, PasswordResetRequested, RoleChanged, SEALED_LETTERS,
+    UserAmended, UserDeactivated, UserInvited,
+};
 pub use tokens::{SecondFactorShown, ServiceTokenIssued, TokenCreated, TokenRevoked};
 
 /// The domain of organisations, users and their credentials.

@@ -3,6 +3,7 @@
 //! A message is queued in one transaction with whatever caused it, and sent by a job that hands it
 //! to the provider of its channel. Text and recipient stay in this domain; events carry ids only.
 
+mod letter;
 mod message;
 mod outbox;
 mod reactions;
@@ -29,7 +30,10 @@ pub fn domain() -> Domain {
         .command::<outbox::WriteToOutbox>()
         .emits::<MessageQueued>()
         .emits::<MessageSent>()
+        .command::<letter::QueueLetter>()
         .on("queue_confirmation", reactions::queue_confirmation)
+        .on("queue_invitation", reactions::queue_invitation)
+        .on("queue_password_reset", reactions::queue_password_reset)
         .job::<sending::SendMessage>()
         .page(Page::new("Messages").table::<ListMessages>().form::<QueueMessage>())
 }

@@ -5,6 +5,7 @@ use platform::{Attempt, Command, Job, Outcome, Result, Spec, Tx};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::letter;
 use crate::message::channel_from_name;
 use crate::outbox::{Letter, hand_over};
 
@@ -41,8 +42,8 @@ impl Command for TakeMessage {
     type Output = Option<Letter>;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<Option<Letter>> {
-        let queued: Option<(String, String, String)> = sqlx::query_as(
-            "select channel, recipient, body
+        let queued: Option<(String, String, String, Option<Vec<u8>>)> = sqlx::query_as(
+            "select channel, recipient, body, sealed_body
              from reach.messages
              where org_id = $1 and message_id = $2 and state = 'queued'",
         )
@@ -50,10 +51,11 @@ impl Command for TakeMessage {
         .bind(self.message_id)
         .fetch_optional(tx.connection())
         .await?;
-        let Some((channel, recipient, body)) = queued else {
+        let Some((channel, recipient, body, sealed)) = queued else {
             return Ok(None);
         };
         let channel = channel_from_name(&channel)?;
+        let body = letter::open(tx, self.message_id, body, sealed.as_deref())?;
         Ok(Some(Letter { message_id: self.message_id, channel, recipient, body }))
     }
 }
@@ -73,7 +75,7 @@ impl Command for RecordMessageSent {
         let Self { message_id, provider_reference } = self;
         let channel: Option<String> = sqlx::query_scalar(
             "update reach.messages
-             set state = 'sent', provider_reference = $3, sent_at = $4
+             set state = 'sent', provider_reference = $3, sent_at = $4, sealed_body = null
              where org_id = $1 and message_id = $2 and state = 'queued'
              returning channel",
         )

@@ -1,8 +1,9 @@
 //! The stories of reach: messages are queued once, sent once, and stay where they belong.
 
+use contracts::accounts::{ACCOUNTS, Letter, PasswordResetRequested, SEALED_LETTERS, UserInvited};
 use contracts::reach::Channel;
 use contracts::recruit::{JobOrderId, JobOrderOpened, RECRUIT};
-use platform::{Command, Domain, Result, Role, Spec, Tx};
+use platform::{Command, Domain, Result, Role, Spec, Tx, UserId};
 use reach::{ListMessages, MessageState, QueueMessage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,62 @@ fn opened(headcount: u32) -> JobOrderOpened {
         shift_days: 5,
         charge_rate_cents: None,
     }
+}
+
+/// Tells that somebody asked for a password, as far as the other domains can tell.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct TellAsked(PasswordResetRequested);
+
+impl Command for TellAsked {
+    const SPEC: Spec = Spec::internal("tell_asked");
+    type Output = ();
+
+    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.append(&self.0).await?;
+        Ok(())
+    }
+}
+
+/// Stands in for accounts.
+fn accounts() -> Domain {
+    Domain::new(ACCOUNTS)
+        .command::<TellAsked>()
+        .emits::<PasswordResetRequested>()
+        .emits::<UserInvited>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_with_a_link_is_read_by_its_recipient_alone() -> Result<()> {
+    let system = testkit::start([accounts(), reach::domain()]).await;
+    let user_id = UserId::new();
+    let letter = Letter {
+        recipient: "mia@acme.example".to_owned(),
+        body: "Choose one: https://acme.example/reset-password?token=fin_rst_7".to_owned(),
+    };
+    let plain = serde_json::to_vec(&letter).expect("it is JSON");
+    let secret = system.system().secret();
+    let sealed = secret.seal(SEALED_LETTERS, user_id.uuid().as_bytes(), &plain);
+    let letter = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let asked = PasswordResetRequested { user_id, link_id: user_id.uuid(), letter };
+
+    system.member(ACME, Role::Staff).run(TellAsked(asked)).await?;
+    system.settle().await;
+
+    let shown = system.member(ACME, Role::Director).ask(ListMessages::default()).await?.items;
+    assert_eq!((shown.len(), shown[0].state), (1, MessageState::Sent));
+    assert_eq!(shown[0].recipient, "mia@acme.example");
+    assert!(!shown[0].body.contains("fin_rst_7"));
+    let mut owner = system.owner().await;
+    let sent: Vec<String> =
+        sqlx::query_scalar("select body from reach.outbox").fetch_all(&mut owner).await?;
+    assert!(sent.len() == 1 && sent[0].ends_with("fin_rst_7"));
+    for table in ["reach.messages", "jobs.jobs", "jobs.finished"] {
+        let sql = sqlx::AssertSqlSafe(format!("select row_::text from {table} as row_"));
+        let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut owner).await?;
+        assert!(!rows.iter().any(|row| row.contains("fin_rst_7")), "{table}");
+    }
+    system.stop().await;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

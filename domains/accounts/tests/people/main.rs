@@ -3,6 +3,7 @@
 mod second_factor;
 mod sessions;
 mod sign_in;
+mod users;
 
 use std::time::Duration;
 

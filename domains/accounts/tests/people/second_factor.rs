@@ -7,7 +7,7 @@ use totp_rs::{Builder, Secret};
 use super::*;
 
 /// The code that a device shows now.
-fn code(enrolment: &Value, clock: &Clock) -> String {
+pub(super) fn code(enrolment: &Value, clock: &Clock) -> String {
     let secret = Secret::try_from_base32(text(enrolment, "secret")).expect("it is a secret");
     let device = Builder::new().with_secret(secret).with_account_name("mia").build();
     let seconds = u64::try_from(clock.now().timestamp()).expect("it is after 1970");

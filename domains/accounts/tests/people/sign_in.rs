@@ -108,7 +108,8 @@ async fn locks_are_told_by_ids_alone_and_other_nodes_keep_them() {
 pub(super) async fn events(system: &TestSystem) -> Vec<(String, String)> {
     let mut owner = system.owner().await;
     let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "select event_type, payload from events.domain_events where domain = 'accounts'",
+        "select event_type, payload from events.domain_events where domain = 'accounts'
+         order by id",
     )
     .fetch_all(&mut owner)
     .await
