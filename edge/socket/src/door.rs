@@ -24,6 +24,9 @@ const READ_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 /// The read buffer of a connection. The usual 128 KiB are filled with zeros and so cost real
 /// memory, twenty times as much as all the rest of an idle connection.
 const READ_BUFFER_BYTES: usize = 4096;
+/// Frames that wait are written together, up to so much at once. The memory is taken only by who
+/// has them.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// Bounds what one connection can hold of written but unsent bytes.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 /// The header in which whoever polls shows a credential.
@@ -76,7 +79,7 @@ async fn connect(
         .max_message_size(READ_BYTES_MAX)
         .max_frame_size(READ_BYTES_MAX)
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .on_upgrade(move |socket| serve(Transport::WebSocket(Wire::new(socket)), client, open))
 }

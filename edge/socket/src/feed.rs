@@ -19,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::about::concerns;
 use crate::channel::ACCOUNTS;
+use crate::delivery::Delivery;
 use crate::frame::Payload;
 use crate::presence;
 
@@ -27,16 +28,17 @@ pub(crate) const REPLAYED_MAX: u32 = 1_000;
 /// The farthest back a client may resume; reading on from there would cost more than starting anew.
 const RESUMED_FROM_MAX: i64 = 100_000;
 
-/// From where a client wants to go on.
+/// From where a client wants to go on, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Resume {
     last: Option<Position>,
     /// The numbering that position is of, if the client knows.
     epoch: Option<String>,
+    delivery: Delivery,
 }
 
 impl Resume {
-    /// Reads `last_seq` and `epoch` of a join's parameters.
+    /// Reads `last_seq`, `epoch` and `delivery` of a join's parameters.
     pub(crate) fn from_params(payload: &Payload) -> Result<Self, Value> {
         let given = |name| match payload {
             Payload::Json(params) => params.get(name).filter(|value| !value.is_null()),
@@ -55,7 +57,9 @@ impl Resume {
             Some(Value::String(epoch)) => Some(epoch.clone()),
             Some(_) => return Err(bad("bad_epoch", "epoch is the text of an answer to a join")),
         };
-        Ok(Self { last, epoch })
+        let delivery = Delivery::from_params(payload)
+            .ok_or_else(|| bad("bad_delivery", "delivery is durable, latest or lossy"))?;
+        Ok(Self { last, epoch, delivery })
     }
 }
 
@@ -117,6 +121,7 @@ pub(crate) struct Events {
     live: Subscription,
     /// Only what concerns this user.
     about: Option<UserId>,
+    delivery: Delivery,
 }
 
 impl Feed {
@@ -148,18 +153,20 @@ impl Feed {
         about: Option<UserId>,
         resume: Resume,
     ) -> Result<(Self, Value), Error> {
-        let live = system.bus().subscribe(topic.clone());
+        let delivery = resume.delivery;
+        let live = delivery.subscribe(system, topic.clone());
         let Some(last) = resume.last else {
             let epoch = system.log().epoch().await?;
             // What is before it and not yet handed out is not to come after the answer.
             let seq = *system.log().head().borrow();
-            let events = Events { missed: VecDeque::new(), seen: seq, live, about };
+            let events = Events { missed: VecDeque::new(), seen: seq, live, about, delivery };
             return Ok((Self::Events(events), answer(seq, &epoch, false, 0)));
         };
         let Missed { events, until, epoch, has_gap } =
             missed(system, &topic, about, last, resume.epoch.as_deref()).await?;
         let answer = answer(until, &epoch, has_gap, events.len());
-        Ok((Self::Events(Events { missed: events, seen: until, live, about }), answer))
+        let events = Events { missed: events, seen: until, live, about, delivery };
+        Ok((Self::Events(events), answer))
     }
 
     /// The changes of the supervision tree, and the answer to the join: the tree as it is.
@@ -200,7 +207,11 @@ impl Events {
             match self.live.recv().await {
                 Ok(event) if event.position <= self.seen || !is_about(&event, self.about) => {}
                 Ok(event) => return live(&event),
-                Err(Interrupted::Lagged { .. }) => return Told::Lost,
+                Err(Interrupted::Lagged { lost }) => match self.delivery {
+                    Delivery::Durable => return Told::Lost,
+                    Delivery::Latest => {}
+                    Delivery::Lossy => return told("events_lost", &json!({ "lost": lost })),
+                },
                 Err(Interrupted::Closed) => return Told::Ended,
             }
         }
@@ -215,7 +226,7 @@ fn told(event: &'static str, payload: &impl serde::Serialize) -> Told {
     match serde_json::to_string(payload) {
         Ok(payload) => Told::Event { event: event.into(), payload: payload.into() },
         Err(error) => {
-            tracing::error!(%error, "a supervision event has no JSON form");
+            tracing::error!(%error, "what is to be told has no JSON form");
             Told::Ended
         }
     }
@@ -275,7 +286,11 @@ mod tests {
     fn the_last_position_is_read_from_the_join() {
         let read = |params: Value| Resume::from_params(&Payload::Json(params)).ok();
         let resume = |last: Option<i64>, epoch: Option<&str>| {
-            Some(Resume { last: last.map(Position), epoch: epoch.map(str::to_owned) })
+            Some(Resume {
+                last: last.map(Position),
+                epoch: epoch.map(str::to_owned),
+                delivery: Delivery::Durable,
+            })
         };
 
         assert_eq!(read(json!({})), resume(None, None));
@@ -287,5 +302,7 @@ mod tests {
             assert_eq!(read(json!({ "last_seq": bad })), None, "{bad}");
         }
         assert_eq!(read(json!({ "epoch": 7 })), None);
+        assert_eq!(read(json!({ "delivery": "durable" })), resume(None, None));
+        assert_eq!(read(json!({ "delivery": "perhaps" })), None);
     }
 }

@@ -269,7 +269,7 @@ fn line(
     {
         out.push(start);
         match text {
-            Some(text) => out.push_str(&Value::from(text).to_string()),
+            Some(text) => push_quoted(&mut out, text),
             None => out.push_str("null"),
         }
     }
@@ -277,6 +277,18 @@ fn line(
     out.push_str(payload);
     out.push(']');
     out
+}
+
+/// Puts text as JSON; almost all of it, in every frame there is, needs nothing but quotes.
+fn push_quoted(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    if text.bytes().all(is_plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
 }
 
 /// A binary frame from the server; only clients that sent one can take it.

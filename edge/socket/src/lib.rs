@@ -24,6 +24,8 @@
 //! the feed goes on), `replayed` (how many events follow) and `gap` (load anew: too much was
 //! missed, or the positions mean other events now).
 //!
+//! A join may say by `delivery` what it would rather lose when it reads too slowly.
+//!
 //! A join with `presence` is seen by the others on its topic, and sees them.
 
 mod about;
@@ -31,6 +33,7 @@ mod asked;
 mod channel;
 pub mod channels;
 mod credential;
+mod delivery;
 mod door;
 mod feed;
 pub mod frame;

@@ -5,7 +5,7 @@
 //! ├─ postgres         the embedded server, an OS process (absent with DATABASE_URL)
 //! ├─ database         migrates at the start, closes the connections at the end
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
-//! ├─ bus              one_for_one: broadcast, bridge, presence, credentials, a relay if one is wanted
+//! ├─ bus              one_for_one: broadcast, bridge, presence, credentials, a relay if wanted
 //! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner,
 //! │                   reindexer, cron, bulks
 //! ├─ domains          one_for_one, quarantine: a subtree each

@@ -15,9 +15,9 @@
 //! connection opens another and reads the head at once, and what is never said is found by the slow
 //! scans of sealer and stand-by.
 //!
-//! A passenger may ride along: whoever else has something to tell other nodes, as the queues of jobs
-//! have hints and the bus has who is connected, need not hold a connection for it. Its words begin
-//! with `also`, and whatever they say must be able to get lost.
+//! A passenger may ride along: whoever else has something to tell other nodes, as the queues have
+//! hints and the bus has who is connected, need not hold a connection for it. Its words begin with
+//! `also`, and whatever they say must be able to get lost.
 //!
 //! **Invariant:** no fact travels here.
 

@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use platform::otp::{ChildSpec, Clock};
 use platform::{MakeEdge, Role, System};
 use serde_json::{Value, json};
-use socket::Sockets;
+use socket::{Patience, Sockets};
 use testkit::{ACME, TestSystem};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -40,7 +40,9 @@ fn edge() -> (MakeEdge, SocketAddr) {
     listener.set_nonblocking(true).expect("a listener can be non-blocking");
     let address = listener.local_addr().expect("it is bound");
     let edge = move |system: &System| {
-        let sockets = Sockets::new();
+        // What is cut off here is cut off for what it lost, on the slowest machine too.
+        let patience = Patience { unread: Duration::from_mins(2), ..Patience::default() };
+        let sockets = Sockets::new().patience(patience);
         let router = socket::router(system.clone(), &sockets);
         let serve = ChildSpec::task("serve", move |context| {
             // Cloned, so that it serves again after it was killed.
