@@ -13,6 +13,8 @@
 
 mod answer;
 mod auth;
+mod condition;
+mod headers;
 mod input;
 mod json;
 mod limits;
@@ -23,5 +25,6 @@ mod request;
 mod route;
 mod router;
 
+pub use headers::guarded;
 pub use openapi::document;
 pub use router::{nowhere, router};

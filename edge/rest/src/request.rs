@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -25,6 +25,9 @@ use crate::problem::{FAILURE, Problem};
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Names the chain of causes: the same in the request, its events and everything they cause.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The longest path and query string, in bytes.
+const ADDRESS_BYTES_MAX: usize = 8 * 1024;
 
 /// What a request is known by.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,10 @@ fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     only.to_str().ok()?.trim().parse().ok()
 }
 
+/// The address as the caller wrote it: the router cuts off what it has followed.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked(pub(crate) Uri);
+
 /// The template of the route that answered, for measurements: never a path, or there would be as
 /// many series as ids.
 #[derive(Debug, Clone)]
@@ -66,7 +73,9 @@ pub(crate) async fn envelope(
 ) -> Response {
     let began = Instant::now();
     let ids = RequestIds::of(request.headers());
+    let asked = Asked(request.uri().clone());
     request.extensions_mut().insert(ids);
+    request.extensions_mut().insert(asked);
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let span = tracing::info_span!(
@@ -76,7 +85,13 @@ pub(crate) async fn envelope(
         %method,
         path = request.uri().path(),
     );
-    let served = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let serving = async {
+        match refused_at_once(&request) {
+            Some(problem) => problem.into_response(),
+            None => next.run(request).await,
+        }
+    };
+    let served = AssertUnwindSafe(serving).catch_unwind().instrument(span.clone()).await;
     let response = served.unwrap_or_else(|_| {
         span.in_scope(|| tracing::error!("a handler panicked"));
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", FAILURE).into_response()
@@ -85,6 +100,15 @@ pub(crate) async fn envelope(
     let template = template.as_deref().or(matched.as_deref()).unwrap_or("unmatched");
     metrics.observe(&method, template, response.status(), began.elapsed());
     finish(response, ids)
+}
+
+/// What is refused whatever it asks for.
+fn refused_at_once(request: &Request) -> Option<Problem> {
+    let length = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    (length > ADDRESS_BYTES_MAX).then(|| {
+        let detail = format!("an address has at most {ADDRESS_BYTES_MAX} bytes");
+        Problem::new(StatusCode::URI_TOO_LONG, "address_too_long", detail)
+    })
 }
 
 /// Adds the ids, and makes a problem of every error.
@@ -102,7 +126,7 @@ fn finish(response: Response, ids: RequestIds) -> Response {
         let value = HeaderValue::try_from(id.to_string()).expect("a UUID is visible ASCII");
         headers.insert(name, value);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -1,10 +1,11 @@
 //! Routes: an operation as HTTP sees it. Plain data, folded from the catalog once.
 
 use axum::http::{Method, StatusCode};
-use platform::{Access, Category, Operation, OperationKind, Verb};
+use platform::{Access, Category, Deprecation, Operation, OperationKind, Verb};
 use serde_json::Value;
 
 use crate::answer::status_of_success;
+use crate::condition::EXPECTED_VERSION;
 
 /// Below which everything of this surface lives, but what monitors ask.
 pub(crate) const API: &str = "/api";
@@ -29,6 +30,36 @@ pub(crate) struct Route {
     pub(crate) is_command: bool,
     /// The address of what it creates, if that can be read.
     pub(crate) created: Option<String>,
+    pub(crate) versioning: Versioning,
+    /// Since when nobody should begin to use it, if that is so.
+    pub(crate) deprecation: Option<Deprecation>,
+    /// The address of what to use instead.
+    pub(crate) successor: Option<String>,
+}
+
+/// Whether an operation wants to know which version of a thing its caller means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versioning {
+    None,
+    Optional,
+    Required,
+}
+
+impl Versioning {
+    fn of(input_schema: &Value) -> Self {
+        let has = |word| {
+            input_schema.get(word).filter(|part: &&Value| match part {
+                Value::Object(fields) => fields.contains_key(EXPECTED_VERSION),
+                Value::Array(names) => names.iter().any(|name| name == EXPECTED_VERSION),
+                _ => false,
+            })
+        };
+        match (has("properties"), has("required")) {
+            (None, _) => Self::None,
+            (Some(_), None) => Self::Optional,
+            (Some(_), Some(_)) => Self::Required,
+        }
+    }
 }
 
 impl Route {
@@ -42,6 +73,15 @@ impl Route {
             .collect();
         for route in routes.iter_mut().filter(|route| route.verb == Verb::Create) {
             route.created = reads.iter().find(|read| is_item_of(read, &route.template)).cloned();
+        }
+        let addresses: Vec<_> =
+            routes.iter().map(|route| (route.domain, route.name, route.template.clone())).collect();
+        for route in &mut routes {
+            let name = route.deprecation.and_then(|deprecation| deprecation.successor());
+            let found = |(domain, operation, _): &&(&str, &str, String)| {
+                *domain == route.domain && Some(*operation) == name
+            };
+            route.successor = addresses.iter().find(found).map(|(.., template)| template.clone());
         }
         routes
     }
@@ -65,6 +105,9 @@ impl Route {
             output_schema: operation.output_schema.clone(),
             is_command: operation.kind == OperationKind::Command,
             created: None,
+            versioning: Versioning::of(&operation.input_schema),
+            deprecation: spec.deprecation(),
+            successor: None,
         })
     }
 
@@ -156,6 +199,9 @@ pub(crate) mod tests {
             output_schema: json!({"type": "object"}),
             is_command: verb != Verb::Read,
             created: None,
+            versioning: Versioning::None,
+            deprecation: None,
+            successor: None,
         }
     }
 

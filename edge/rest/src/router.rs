@@ -12,14 +12,15 @@ use axum::{Json, Router, middleware};
 use platform::{Answer, Budget, Error, System, Verb};
 use serde_json::{Value, json};
 
-use crate::answer::{budgeted, success};
+use crate::answer::{budgeted, deprecated, success};
 use crate::auth::admit;
+use crate::condition::expect_version;
 use crate::input::{Pieces, merge};
 use crate::limits::{self, ANSWER_WITHIN, Places};
 use crate::metrics::HttpMetrics;
 use crate::openapi;
 use crate::problem::Problem;
-use crate::request::{Template, envelope};
+use crate::request::{Asked, Template, envelope};
 use crate::route::{API, Route};
 
 /// What every handler needs.
@@ -72,10 +73,13 @@ const fn filter(verb: Verb) -> MethodFilter {
 /// Answers a request for an operation.
 async fn serve(rest: Rest, route: Arc<Route>, request: Request) -> Response {
     let mut budget = None;
+    let Asked(uri) = request.extensions().get().cloned().expect("the outermost layer says it");
+    let asked = request.headers().clone();
     let mut response = match call(&rest, &route, request, &mut budget).await {
-        Ok(answer) => success(&route, answer),
+        Ok(answer) => success(&route, &answer, &asked, &uri),
         Err(problem) => problem.into_response(),
     };
+    deprecated(response.headers_mut(), &route);
     if let Some(budget) = budget {
         budgeted(response.headers_mut(), budget);
     }
@@ -100,7 +104,10 @@ async fn call(
     let body =
         if route.takes_body() { Some(limits::read(&parts.headers, body).await?) } else { None };
     let pieces = Pieces { path: &path, query: &query, body: body.as_deref() };
-    let input = merge(&pieces, &route.input_schema)?;
+    let mut input = merge(&pieces, &route.input_schema)?;
+    if route.verb != Verb::Read {
+        expect_version(&mut input, route.versioning, &parts.headers)?;
+    }
     let calling = async {
         if let Some(key) = &key {
             return rest.system.call_once(&scope, route.domain, route.name, input, key).await;

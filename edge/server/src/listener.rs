@@ -37,10 +37,8 @@ use crate::peer::Proxies;
 
 /// The most connections at once; further clients wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
-/// How long the headers of a request may take to arrive.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// The most that is buffered of a request's headers, in bytes.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// The most requests under way at once over one connection of HTTP/2.
+const STREAMS_MAX: u32 = 128;
 /// Between the word to stop and the end of idle connections: a client that was accepted just now
 /// has a request on its way, and closing at once would reset it.
 const LAME_DUCK: Duration = Duration::from_millis(300);
@@ -50,6 +48,39 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const SIBLING_PAUSE: Duration = Duration::from_millis(5);
 /// The id of the supervisor of connections.
 const CONNECTIONS: &str = "connections";
+
+/// What one connection may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long the headers of a request may take to arrive, from when they are waited for; so this
+    /// is also how long a connection may be idle.
+    pub headers_within: Duration,
+    /// The most that is read of a request's first line and headers, in bytes.
+    pub header_bytes_max: usize,
+    /// The most headers of a request.
+    pub headers_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            headers_within: Duration::from_secs(10),
+            header_bytes_max: 64 * 1024,
+            headers_max: 100,
+        }
+    }
+}
+
+/// What connections are served with.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// The surfaces.
+    pub router: Router,
+    /// Whose word about its own peer is believed.
+    pub proxies: Proxies,
+    /// What one connection may take.
+    pub limits: Limits,
+}
 
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -110,14 +141,12 @@ pub fn connections() -> ChildSpec {
 #[must_use]
 pub fn acceptor(
     bound: &BoundListener,
-    router: Router,
-    proxies: Proxies,
+    serving: Serving,
     patience: impl Fn() -> Shutdown + Send + Sync + 'static,
 ) -> ChildSpec {
     let shared = Arc::new(Shared {
         bound: bound.try_clone().map_err(|error| error.to_string()),
-        router,
-        proxies,
+        serving,
         patience: Box::new(patience),
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         accepted: AtomicU64::new(0),
@@ -129,8 +158,7 @@ pub fn acceptor(
 /// What outlives each acceptor.
 struct Shared {
     bound: Result<BoundListener, String>,
-    router: Router,
-    proxies: Proxies,
+    serving: Serving,
     patience: Box<dyn Fn() -> Shutdown + Send + Sync>,
     places: Arc<Semaphore>,
     accepted: AtomicU64,
@@ -145,11 +173,10 @@ impl Shared {
         place: OwnedSemaphorePermit,
     ) -> ChildSpec {
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-        let (router, proxies) = (self.router.clone(), self.proxies.clone());
+        let serving = self.serving.clone();
         ChildSpec::task(format!("connection-{number}"), move |context| async move {
             let _place = place;
-            let asking = Asking { from, proxies };
-            serve(stream, router, asking, &context).await;
+            serve(stream, from, serving, &context).await;
             Ok(())
         })
         .shutdown((self.patience)())
@@ -222,35 +249,33 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Where the requests of one connection come from.
-#[derive(Clone)]
-struct Asking {
-    from: IpAddr,
-    proxies: Proxies,
-}
-
-impl Asking {
-    /// Tells the surfaces who asks.
-    fn told<B>(&self, mut request: Request<B>) -> Request<B> {
-        let peer = self.proxies.peer(self.from, request.headers());
-        request.extensions_mut().insert(peer);
-        request
-    }
-}
-
 /// Serves one connection until the client ends it or the server stops.
-async fn serve(stream: TcpStream, router: Router, asking: Asking, context: &RunContext) {
+async fn serve(stream: TcpStream, from: IpAddr, serving: Serving, context: &RunContext) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection is gone already");
         return;
     }
+    let Serving { router, proxies, limits } = serving;
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
-        .max_buf_size(HEADER_BYTES_MAX);
-    let router = router.map_request(move |request: Request<Incoming>| asking.told(request));
+        .header_read_timeout(limits.headers_within)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.header_bytes_max);
+    let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.headers_within)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(header_bytes_max);
+    // The surfaces are told who asks.
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        let peer = proxies.peer(from, request.headers());
+        request.extensions_mut().insert(peer);
+        request
+    });
     let service = TowerToHyperService::new(router);
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -297,13 +322,18 @@ mod tests {
     }
 
     async fn serve_router(router: Router) -> Served {
+        serve_within(Limits::default(), router).await
+    }
+
+    async fn serve_within(limits: Limits, router: Router) -> Served {
         let bound = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = bound.local_addr().expect("it is bound");
         let patience = Shutdown::Timeout(SOON);
+        let serving = Serving { router, proxies: Proxies::default(), limits };
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .intensity(Intensity::new(1_000_000, Duration::from_secs(1)))
             .child(connections())
-            .child(acceptor(&bound, router, Proxies::default(), move || patience));
+            .child(acceptor(&bound, serving, move || patience));
         let root = Root::start(spec, Clock::system()).await.expect("the tree starts");
         Served { root, address, _bound: bound }
     }
@@ -426,6 +456,52 @@ mod tests {
         assert!(stopped.is_ok(), "it took longer than a client needs to go");
         let mut rest = Vec::new();
         idle.read_to_end(&mut rest).await.expect("closed in order, not reset");
+    }
+
+    fn impatient() -> Limits {
+        Limits { headers_within: Duration::from_millis(50), ..Limits::default() }
+    }
+
+    /// What comes back over one connection for these bytes, until the server ends it.
+    async fn told(address: SocketAddr, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(bytes).await.expect("it reads");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await;
+        read.expect("the server ends it soon").expect("in order, not by a reset");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn nobody_holds_a_connection_by_sending_slowly_or_nothing() {
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let served = serve_within(impatient(), router).await;
+
+        let nothing = told(served.address, b"").await;
+        let half = told(served.address, b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+        let idle = told(served.address, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let next = ask(served.address).await;
+
+        assert!(!nothing.contains("200") && !half.contains("200"), "{nothing} {half}");
+        assert!(is_answered(&Ok(idle)), "it is answered first, and ended when nothing follows");
+        assert!(is_answered(&next));
+        served.root.stop().await;
+    }
+
+    #[tokio::test]
+    async fn more_headers_than_anybody_needs_are_refused() {
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let served = serve_router(router).await;
+        let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let large = format!("x-large: {}\r\n", "y".repeat(80 * 1024));
+
+        for headers in [many, large] {
+            let request = format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+            let answer = told(served.address, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        }
+        assert!(is_answered(&ask(served.address).await));
+        served.root.stop().await;
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::listener::{Limits, Serving};
 use crate::peer::Proxies;
 use crate::settings::Settings;
 use crate::{audit, cell, demo, listener, secret};
@@ -148,12 +149,14 @@ pub fn edge(
         .merge(mcp::router(system, hosts))
         .merge(console::router(system.clone(), system.secret().derive("console sessions")))
         .fallback(rest::nowhere);
+    let router = rest::guarded(router);
     let tuned = system.clone();
     let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.
+    let serving = Serving { router, proxies: proxies.clone(), limits: Limits::default() };
     let mut children = vec![listener::connections()];
     children.extend(socket::children(system, &sockets));
-    children.push(listener::acceptor(bound, router, proxies.clone(), patience));
+    children.push(listener::acceptor(bound, serving, patience));
     children
 }
 

@@ -17,6 +17,7 @@ use sqlx::{Postgres, Transaction};
 use tracing::{Instrument as _, Span};
 
 use crate::access;
+use crate::cursor;
 use crate::form;
 use crate::idempotency::{self, Remembered};
 use crate::identity::forget;
@@ -46,7 +47,7 @@ pub(crate) async fn call(
 ) -> Result<Answer> {
     let (operation, span) = found(system, scope, domain, name)?;
     let began = Instant::now();
-    let result = answer(system, scope, operation, input, key).instrument(span.clone()).await;
+    let result = surfaced(system, scope, operation, input, key).instrument(span.clone()).await;
     system.telemetry().operation(
         operation,
         began.elapsed(),
@@ -56,6 +57,22 @@ pub(crate) async fn call(
         span.in_scope(|| tracing::error!(error = &**cause, "an operation failed"));
     }
     result
+}
+
+/// Answers a caller, whose cursors are signed.
+async fn surfaced(
+    system: &System,
+    scope: &Scope,
+    operation: &Operation,
+    input: Value,
+    key: Option<&str>,
+) -> Result<Answer> {
+    // Who may not ask is not told whether the cursor was good.
+    access::authorise(scope, operation, system.now())?;
+    let input = cursor::opened(system.secret(), scope, operation, input)?;
+    let mut answer = answer(system, scope, operation, input, key).await?;
+    cursor::sign(system.secret(), scope, operation, &mut answer.value);
+    Ok(answer)
 }
 
 /// Answers a call that the platform passed on to this cell. What it trusted is checked again; what
@@ -186,7 +203,7 @@ async fn remembered(
     key: &str,
     run: RunCommand,
 ) -> Result<Answer> {
-    let request = idempotency::Request::new(operation, key, &input)?;
+    let request = idempotency::Request::new(system.secret(), operation, key, &input)?;
     in_transaction(system, operation.domain, scope, async |tx| {
         match idempotency::begin(tx, &request).await? {
             Remembered::Answer(value) => Ok(Answer { value, is_replayed: true }),

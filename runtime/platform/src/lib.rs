@@ -10,6 +10,7 @@ mod access;
 mod catalog;
 pub mod cell;
 mod config;
+mod cursor;
 mod dispatch;
 mod domain;
 mod feed;
@@ -76,7 +77,8 @@ pub use limits::{Budget, Caller, Peer};
 pub use listing::{BadCursor, Cursor, Limit, Listing};
 pub use migrate::{MigrateError, checksum as migrations_checksum, migrate};
 pub use operation::{
-    Access, Action, Category, Command, Input, Operation, OperationKind, Output, Query, Spec, Verb,
+    Access, Action, Category, Command, Deprecation, Input, Operation, OperationKind, Output, Query,
+    Spec, Verb,
 };
 pub use page::{Page, Panel};
 pub use profile::Profile;

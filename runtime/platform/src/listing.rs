@@ -95,7 +95,11 @@ impl JsonSchema for Limit {
     }
 }
 
-/// Where a page begins. Opaque to callers: hexadecimal digits of the key of the row before it.
+/// No cursor is longer, its signature included; and by this a list is known.
+pub(crate) const CURSOR_CHARACTERS_MAX: u64 = 512;
+
+/// Where a page begins. Opaque to callers: hexadecimal digits of the key of the row before it, and
+/// behind them, outside of the platform, a signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
@@ -132,7 +136,7 @@ impl JsonSchema for Cursor {
         "Cursor".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 512 })
+        json_schema!({ "type": "string", "maxLength": CURSOR_CHARACTERS_MAX })
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Operation`]s. The struct a caller sends is the command; its doc comment is the help text and
 //! its serde form is the wire form and the arguments of a job.
 
+mod deprecation;
 mod spec;
 
 use std::any::TypeId;
@@ -23,6 +24,7 @@ use crate::refusal::{Error, FieldError, Result};
 use crate::schema;
 use crate::system::System;
 use crate::tx::{Snapshot, Tx};
+pub use deprecation::Deprecation;
 pub use spec::{Access, Category, Spec, Verb};
 
 /// What can be the input of an operation. Implemented for every type that qualifies.

@@ -7,7 +7,7 @@
 //! ├─ store            rest_for_one: sealer, partition keeper, wake, checkpoints
 //! ├─ bus              one_for_one: broadcast, bridge, presence, credentials, a relay if wanted
 //! ├─ jobs             one_for_one: leader, stager, sweeper, settings, lifeline, pruner,
-//! │                   reindexer, cron, bulks
+//! │                   reindexer, cron, bulks, answers
 //! ├─ domains          one_for_one, quarantine: a subtree each
 //! └─ edge             one_for_one: connections, sockets, acceptor
 //! ```
@@ -27,6 +27,7 @@ use crate::cell;
 use crate::config::Wakes;
 use crate::dispatch::RETRY_AFTER;
 use crate::feed;
+use crate::idempotency;
 use crate::identity::forget;
 use crate::migrate;
 use crate::operator;
@@ -114,6 +115,7 @@ impl Parts {
                     jobs::duties::reindexer(queues, owner.clone()),
                     jobs::duties::cron(queues, recurring::crontab(system.catalog())),
                     jobs::duties::bulks(queues),
+                    idempotency::pruner(system),
                 ],
             ),
             ("edge", edge),
@@ -305,6 +307,7 @@ pub(crate) fn known(catalog: &Catalog) -> Known {
                 "reindexer",
                 "cron",
                 "bulks",
+                "answers",
             ],
         ),
         ("domains", &[]),

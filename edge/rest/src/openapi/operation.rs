@@ -38,6 +38,9 @@ pub(super) fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Valu
     if let Some(body) = body {
         operation["requestBody"] = body;
     }
+    if route.deprecation.is_some() {
+        operation["deprecated"] = true.into();
+    }
     if route.is_destructive {
         operation["x-second-factor"] = "of the last ten minutes".into();
     }

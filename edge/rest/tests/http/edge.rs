@@ -26,8 +26,17 @@ impl Edge {
 
     /// With further lines of supervision.toml.
     pub(crate) async fn start_with(tuning: &str) -> Self {
+        Self::start_as(Clock::system(), tuning).await
+    }
+
+    /// With a clock that the test moves.
+    pub(crate) async fn start_at(clock: Clock) -> Self {
+        Self::start_as(clock, "").await
+    }
+
+    async fn start_as(clock: Clock, tuning: &str) -> Self {
         let edge = Box::new(|_: &System| Vec::new());
-        let system = testkit::start_with([fixture::domain()], Clock::system(), tuning, edge).await;
+        let system = testkit::start_with([fixture::domain()], clock, tuning, edge).await;
         let router = rest::router(system.system().clone());
         let token = system.member(ACME, Role::Staff).token().to_owned();
         Self { system, router, token }

@@ -1,8 +1,10 @@
 //! The REST surface over a real system: every kind of answer, as a client sees it.
 
+mod conventions;
 mod edge;
 mod fixture;
 mod limits;
+mod shelf;
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use platform::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::ACME;
 use tower::ServiceExt as _;
 use uuid::Uuid;

@@ -2,6 +2,8 @@
 
 use kernel::is_snake_case;
 
+use super::Deprecation;
+
 /// What an operation does to its resource; surfaces derive methods, statuses and hints from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -88,6 +90,7 @@ pub struct Spec {
     is_proposal: bool,
     is_destructive: bool,
     is_confidential: bool,
+    pub(super) deprecation: Option<Deprecation>,
 }
 
 impl Spec {
@@ -109,6 +112,7 @@ impl Spec {
             is_proposal: false,
             is_destructive: false,
             is_confidential: false,
+            deprecation: None,
         }
     }
     /// Reads a resource: `GET`, 200.
