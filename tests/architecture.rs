@@ -54,7 +54,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("async-nats", &["nats"]),
     ("axum", &["rest", "mcp", "socket", "live", "console", "server"]),
     ("tower", &["rest", "mcp", "socket", "live", "console", "server"]),
-    ("maud", &["console"]),
+    ("maud", &["rest", "console"]),
     ("clap", &["cli", "server"]),
     ("rmcp", &["mcp"]),
 ];

@@ -191,3 +191,74 @@ fn every_domain_says_what_it_is() {
 
     assert!(silent.is_empty(), "Domain::about is missing for {}", silent.join(", "));
 }
+
+/// A code that is given somewhere, with its status and where.
+struct Given {
+    code: String,
+    status: &'static str,
+    path: String,
+}
+
+/// The words that stand before a code in the sources, and the status that goes with it.
+const GIVING: [(&str, &str); 15] = [
+    ("Reason::invalid(", "422"),
+    ("Reason::unauthenticated(", "401"),
+    ("Reason::forbidden(", "403"),
+    ("Reason::not_found(", "404"),
+    ("Reason::conflict(", "409"),
+    ("Reason::stale(", "412"),
+    ("StatusCode::BAD_REQUEST,", "400"),
+    ("StatusCode::UNAUTHORIZED,", "401"),
+    ("StatusCode::FORBIDDEN,", "403"),
+    ("StatusCode::REQUEST_TIMEOUT,", "408"),
+    ("StatusCode::PRECONDITION_REQUIRED,", "428"),
+    ("StatusCode::PAYLOAD_TOO_LARGE,", "413"),
+    ("StatusCode::UNSUPPORTED_MEDIA_TYPE,", "415"),
+    ("StatusCode::UNPROCESSABLE_ENTITY,", "422"),
+    ("StatusCode::SERVICE_UNAVAILABLE,", "503"),
+];
+
+fn given_in(path: &str, text: &str) -> Vec<Given> {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for (word, status) in GIVING {
+        for after in text.split(word).skip(1) {
+            let literal =
+                after.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'));
+            if let Some((code, _)) = literal {
+                found.push(Given { code: code.to_owned(), status, path: path.to_owned() });
+            }
+        }
+    }
+    found
+}
+
+/// Whoever meets a problem finds it explained: docs/problems.md is what `/problems/<code>` tells.
+#[test]
+fn every_code_of_a_problem_is_explained() {
+    let sources = crate::tidy::sources(&["domains", "runtime", "edge"], ".rs");
+    let given: Vec<Given> = sources
+        .iter()
+        .filter(|source| !source.is_test() && !source.path.contains("/examples/"))
+        .flat_map(|source| given_in(&source.path, &source.text))
+        .collect();
+    let meanings: BTreeMap<&str, &rest::Meaning> =
+        rest::meanings().iter().map(|meaning| (meaning.code, meaning)).collect();
+
+    let silent: Vec<String> = given
+        .iter()
+        .filter(|given| {
+            let meaning = meanings.get(given.code.as_str());
+            meaning.is_none_or(|meaning| !meaning.status.contains(given.status))
+        })
+        .map(|Given { code, status, path }| format!("`{code}` with status {status} in {path}"))
+        .collect();
+    let text: String = sources.into_iter().map(|source| source.text).collect();
+    let gone = meanings.keys().filter(|code| !text.contains(&format!("\"{code}\"")));
+    let gone: Vec<&str> = gone.copied().collect();
+
+    assert!(given.len() > 100, "only {} codes are found", given.len());
+    assert!(silent.is_empty(), "docs/problems.md wants rows for\n{}", silent.join("\n"));
+    assert!(gone.is_empty(), "docs/problems.md explains what nobody says: {}", gone.join(", "));
+    assert_eq!(meanings.len(), rest::meanings().len(), "a code has two rows");
+}

@@ -21,15 +21,15 @@ const BANNED: &[&str] =
 const BANNED_IN_TESTS: &[&str] = &["#[ignore", "#[should_panic", "fn test_"];
 
 /// One file of the workspace.
-struct Source {
+pub(crate) struct Source {
     /// Its path inside the repository.
-    path: String,
-    text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
     /// Whether the whole file is about tests.
-    fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         let folders = ["tests/", "benches/", "runtime/testkit/"];
         folders.iter().any(|folder| self.path.starts_with(folder))
             || self.path.contains("/tests/")
@@ -56,7 +56,7 @@ fn root() -> PathBuf {
 }
 
 /// All files with this ending below these folders, in a stable order.
-fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
+pub(crate) fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
     let mut paths: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut sources = Vec::new();
     while let Some(path) = paths.pop() {

@@ -24,12 +24,16 @@ pub struct Candidate {
     /// The candidate.
     pub candidate_id: CandidateId,
     /// Full name.
+    #[schemars(example = "Hassan Ali")]
     pub full_name: String,
     /// Mobile number in international form, for example `+61491570006`.
+    #[schemars(example = "+61491570006")]
     pub mobile: String,
     /// Suburb of residence.
+    #[schemars(example = &"Werribee")]
     pub suburb: String,
     /// Postcode of residence.
+    #[schemars(example = "3030")]
     pub postcode: String,
     /// Skills, as codes.
     pub skills: Vec<String>,
@@ -116,15 +120,19 @@ impl platform::Refusal for Refusal {
 pub struct RegisterCandidate {
     /// Full name, 2 to 120 characters.
     #[schemars(length(min = 2, max = 120))]
+    #[schemars(example = "Hassan Ali")]
     pub full_name: String,
     /// Australian mobile number, for example `0491 570 006`; each number belongs to one candidate.
     #[schemars(length(min = 10, max = 20))]
+    #[schemars(example = "+61491570006")]
     pub mobile: String,
     /// Suburb of residence.
     #[schemars(length(min = 2, max = 80))]
+    #[schemars(example = &"Werribee")]
     pub suburb: String,
     /// Postcode of residence, four digits.
     #[schemars(regex(pattern = "^[0-9]{4}$"))]
+    #[schemars(example = "3030")]
     pub postcode: String,
     /// Skills, as codes, for example `pallet_stacking`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -31,17 +31,22 @@ pub struct JobOrder {
     /// The job order.
     pub job_order_id: JobOrderId,
     /// Title shown to candidates.
+    #[schemars(example = "Forklift driver")]
     pub title: String,
     /// The client's business name, if already known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "Bayside Logistics")]
     pub client_name: Option<String>,
     /// People the client asked for.
+    #[schemars(example = 4)]
     pub headcount: u32,
     /// Where the work is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"Werribee")]
     pub suburb: Option<String>,
     /// Postcode of the place of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "3030")]
     pub postcode: Option<String>,
     /// Skills wanted, as codes.
     pub skills: Vec<String>,
@@ -51,18 +56,23 @@ pub struct JobOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_on: Option<NaiveDate>,
     /// Start of the shift, in minutes after midnight.
+    #[schemars(example = 360)]
     pub shift_starts_minute: u16,
     /// Length of one shift, in minutes.
+    #[schemars(example = 480)]
     pub shift_minutes: u16,
     /// Number of days worked.
+    #[schemars(example = 5)]
     pub shift_days: u16,
     /// What the client pays per person and hour, in cents, if already agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 5200)]
     pub charge_rate_cents: Option<u32>,
     /// Whether people are still being looked for.
     pub state: JobOrderState,
     /// Why it was cancelled, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "The client found somebody")]
     pub cancel_reason: Option<String>,
     /// When it was opened.
     pub created_at: Timestamp,
@@ -199,21 +209,26 @@ impl platform::Refusal for Refusal {
 pub struct OpenJobOrder {
     /// Title shown to candidates, 3 to 120 characters.
     #[schemars(length(min = 3, max = 120))]
+    #[schemars(example = "Forklift driver")]
     pub title: String,
     /// People the client asked for, 1 to 500.
     #[schemars(range(min = 1, max = 500))]
+    #[schemars(example = 4)]
     pub headcount: u32,
     /// The client's business name, if already known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 120))]
+    #[schemars(example = "Bayside Logistics")]
     pub client_name: Option<String>,
     /// Suburb of the place of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 80))]
+    #[schemars(example = &"Werribee")]
     pub suburb: Option<String>,
     /// Postcode of the place of work, four digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9]{4}$"))]
+    #[schemars(example = "3030")]
     pub postcode: Option<String>,
     /// Skills wanted, as codes, for example `pallet_stacking`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -229,18 +244,22 @@ pub struct OpenJobOrder {
     /// Start of the shift, in minutes after midnight; 360, six in the morning, unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1439))]
+    #[schemars(example = 360)]
     pub shift_starts_minute: Option<u16>,
     /// Length of one shift in minutes, 60 to 720; 480 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60, max = 720))]
+    #[schemars(example = 480)]
     pub shift_minutes: Option<u16>,
     /// Number of days worked, 1 to 365; 5 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 365))]
+    #[schemars(example = 5)]
     pub shift_days: Option<u16>,
     /// What the client pays per person and hour, in cents, if already agreed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(example = 5200)]
     pub charge_rate_cents: Option<u32>,
 }
 

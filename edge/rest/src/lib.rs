@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `/api/v1/<domain>/…` | the domain's operations |
 //! | `/api/openapi.json` | what they are, as OpenAPI 3.1 |
+//! | `/api/docs` | the same for people |
+//! | `/problems/<code>` | what an error means and what to do |
 //! | `/health` | 200 while the process lives; touches no database |
 //! | `/ready` | 200 when calls can be answered, else 503 |
 //! | `/metrics` | measurements, as Prometheus reads them |
@@ -14,17 +16,21 @@
 mod answer;
 mod auth;
 mod condition;
+mod docs;
 mod headers;
 mod input;
 mod json;
 mod limits;
 mod metrics;
 mod openapi;
+mod page;
 mod problem;
+mod problems;
 mod request;
 mod route;
 mod router;
 
 pub use headers::guarded;
 pub use openapi::document;
+pub use problems::{Meaning, meanings};
 pub use router::{nowhere, router};

@@ -18,10 +18,11 @@ use crate::condition::expect_version;
 use crate::input::{Pieces, merge};
 use crate::limits::{self, ANSWER_WITHIN, Places};
 use crate::metrics::HttpMetrics;
-use crate::openapi;
 use crate::problem::Problem;
+use crate::problems::{self, PROBLEMS};
 use crate::request::{Asked, Template, envelope};
 use crate::route::{API, Route};
+use crate::{docs, openapi, page};
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -33,7 +34,13 @@ struct Rest {
 /// The REST surface of a system: `/api/v1/…`, `/api/openapi.json`, `/health`, `/ready`, `/metrics`.
 pub fn router(system: System) -> Router {
     let routes = Route::all(system.catalog().operations());
-    let document: Arc<str> = openapi::document(system.catalog()).to_string().into();
+    let document = openapi::document(system.catalog());
+    let printed: Arc<str> = document.to_string().into();
+    let docs = Router::new()
+        .route("/docs", get(docs::index))
+        .route("/docs/style.css", get(page::style))
+        .route("/docs/{domain}", get(docs::domain))
+        .with_state(Arc::new(document));
     let metrics = HttpMetrics::new(system.telemetry().registry());
     let rest = Rest { system, places: Places::new() };
 
@@ -45,10 +52,13 @@ pub fn router(system: System) -> Router {
         api = api.route(&pattern, on(filter, handler));
     }
     let api = api
-        .route("/openapi.json", get(move || async move { openapi_document(&document) }))
+        .route("/openapi.json", get(move || async move { openapi_document(&printed) }))
+        .merge(docs)
         .fallback(|| async { Problem::bare(StatusCode::NOT_FOUND) });
     Router::new()
         .nest(API, api)
+        .route(PROBLEMS, get(problems::index))
+        .route("/problems/{code}", get(problems::one))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(measurements))

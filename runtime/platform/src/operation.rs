@@ -142,7 +142,7 @@ impl Operation {
         kind: OperationKind,
         runner: Runner,
     ) -> Self {
-        let input_schema = schema::of::<I>();
+        let input_schema = schema::of_input::<I>();
         let (summary, description) = schema::words(&input_schema);
         let validator = form::validator(&input_schema);
         Self {

@@ -101,11 +101,7 @@ pub const OPERATOR: DomainName = DomainName::new("operator");
 /// The operator's domain, to be listed beside the business domains.
 #[must_use]
 pub fn domain() -> Domain {
-    let operator = Domain::new(OPERATOR).about(
-        "Runs the platform: processes, queues and jobs, schedules, the event log and its readers. \
-         For operators only.",
-    );
-    queue_limits::declare(schedules::declare(duties::declare(recording(operator))))
+    queue_limits::declare(schedules::declare(duties::declare(recording(described()))))
         .action::<GetTree>()
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
@@ -160,6 +156,13 @@ pub fn domain() -> Domain {
         .child("actions", enact::supervisor)
         .child("verifications", verification::supervisor)
         .page(Page::new("Operator actions").feed::<ActionRequested>().feed::<ActionFinished>())
+}
+
+fn described() -> Domain {
+    Domain::new(OPERATOR).about(
+        "Runs the platform: processes, queues and jobs, schedules, the event log and its readers. \
+         For operators only.",
+    )
 }
 
 /// What is recorded of actions.

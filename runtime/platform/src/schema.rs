@@ -7,12 +7,25 @@ use serde_json::Value;
 
 /// The schema of `T`, whole and without references, so that surfaces can look at every field.
 pub(crate) fn of<T: JsonSchema>() -> Value {
+    derived::<T>(drop_rust_formats)
+}
+
+/// The schema of an input: as [`of`], and numbers are within what their type holds, so that a
+/// caller reads of every limit before meeting it.
+pub(crate) fn of_input<T: JsonSchema>() -> Value {
+    derived::<T>(|schema: &mut Schema| {
+        limit(schema);
+        drop_rust_formats(schema);
+    })
+}
+
+fn derived<T: JsonSchema>(transform: impl FnMut(&mut Schema)) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    RecursiveTransform(drop_rust_formats).transform(&mut schema);
+    RecursiveTransform(transform).transform(&mut schema);
     schema.remove("title");
     schema.into()
 }
@@ -32,5 +45,38 @@ fn drop_rust_formats(schema: &mut Schema) {
         .is_some_and(|format| format.starts_with("uint") || format.starts_with("int"));
     if rust {
         schema.remove("format");
+    }
+}
+
+/// What Rust's format says, in JSON Schema's words. The derivation does so for small types only.
+fn limit(schema: &mut Schema) {
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("uint32") => (0.into(), u32::MAX.into()),
+        Some("uint64" | "uint") => (0.into(), u64::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+        _ => return,
+    };
+    for (word, limit) in [("minimum", least), ("maximum", most)] {
+        if schema.get(word).is_none() {
+            schema.insert(word.to_owned(), limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_of_an_input_are_within_what_their_type_holds() {
+        let limits = |schema: Value| (schema["minimum"].clone(), schema["maximum"].clone());
+
+        assert_eq!(limits(of_input::<u32>()), (json!(0), json!(u32::MAX)));
+        assert_eq!(limits(of_input::<i64>()), (json!(i64::MIN), json!(i64::MAX)));
+        assert_eq!(limits(of::<u32>()), (json!(0), Value::Null));
+        assert_eq!(of_input::<u32>().get("format"), None);
     }
 }

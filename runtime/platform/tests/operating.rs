@@ -106,11 +106,14 @@ async fn a_filter_or_arguments_that_are_wrong_are_refused_at_their_place() {
     let filter = operator.refuse("operator", "list_jobs", filter).await;
     let args = json!({ "job_id": job_id, "args": { "to": 7 } });
     let args = operator.refuse("operator", "edit_job", args).await;
+    let fraction = json!({ "job_id": job_id, "args": { "to": "ann", "share": [0.5] } });
+    let fraction = operator.refuse("operator", "edit_job", fraction).await;
 
     assert_eq!((filter.kind(), args.kind()), (Kind::Invalid, Kind::Invalid));
     assert_eq!(filter.message(), "`queu` is no qualifier; did you mean `queue`?");
-    let pointers = [&filter, &args].map(|error| error.fields()[0].pointer.as_str());
-    assert_eq!(pointers, ["/filter", "/args/to"]);
+    assert_eq!(fraction.code(), "no_whole_number");
+    let pointers = [&filter, &args, &fraction].map(|error| error.fields()[0].pointer.as_str());
+    assert_eq!(pointers, ["/filter", "/args/to", "/args/share/0"]);
     ask(&operator, "delete_job", json!({ "job_id": job_id })).await;
     system.stop().await;
 }

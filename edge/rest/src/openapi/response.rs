@@ -34,7 +34,7 @@ pub(super) fn header(name: &str) -> Value {
 
 /// The headers of a success.
 fn headers_of(route: &Route) -> Vec<&'static str> {
-    let mut names = vec!["x-request-id", "x-correlation-id"];
+    let mut names = vec!["ratelimit", "ratelimit-policy", "x-request-id", "x-correlation-id"];
     if route.created.is_some() {
         names.push("location");
     }
@@ -46,12 +46,9 @@ fn headers_of(route: &Route) -> Vec<&'static str> {
 
 /// The problems a route can answer with.
 fn problems_of(route: &Route) -> Vec<&'static str> {
-    let mut statuses = vec!["400", "401", "404", "422", "500", "503"];
+    let mut statuses = vec!["400", "401", "404", "409", "422", "429", "500", "503"];
     if route.access != Access::Anyone {
         statuses.push("403");
-    }
-    if route.verb != Verb::Read {
-        statuses.push("409");
     }
     if route.takes_body() {
         statuses.extend(["408", "413", "415"]);

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::response::header;
-use crate::limits::BODY_BYTES_MAX;
 use crate::problem::{MEDIA_TYPE, title};
 
 /// How a caller says who it is.
@@ -17,82 +16,82 @@ pub(super) fn bearer() -> Value {
     })
 }
 
-/// The answers that are problems: status, an example's code and detail, and when it comes.
-fn problems() -> [(u16, &'static str, &'static str, String); 11] {
-    let told = |text: &str| text.to_owned();
-    [
-        (
-            400,
-            "malformed_json",
-            "the body is not valid JSON: expected value at line 1 column 2",
-            told("The path, the query string, a header or the body cannot be read."),
-        ),
-        (
-            401,
-            "token_missing",
-            "send a token: Authorization: Bearer <token>",
-            told("There is no token, or nobody is known by it."),
-        ),
-        (
-            403,
-            "access_denied",
-            "the role worker may not open_job_order",
-            told("The role or the credential does not allow it, or a second factor is wanted."),
-        ),
-        (
-            404,
-            "not_found",
-            "there is no such thing",
-            told("There is no such thing, or not for this organisation."),
-        ),
-        (
-            408,
-            "body_too_slow",
-            "the body did not arrive within 10 s",
-            told("The body took too long to arrive."),
-        ),
-        (
-            409,
-            "conflict",
-            "the state of things does not allow this now",
-            told("The state of things does not allow this now."),
-        ),
-        (
-            413,
-            "body_too_large",
-            "a body has at most 1048576 bytes",
-            format!("The body has more than {BODY_BYTES_MAX} bytes."),
-        ),
-        (
-            415,
-            "unsupported_media_type",
-            "send the body as Content-Type: application/json",
-            told("The body is not JSON."),
-        ),
-        (
-            422,
-            "malformed_input",
-            "/headcount: this field is required",
-            told("The input breaks a rule; `errors` name the fields."),
-        ),
-        (
-            500,
-            "failure",
-            "something went wrong on our side; the request id finds it in the log",
-            told("Something went wrong on our side; `instance` finds it in the log."),
-        ),
-        (
-            503,
-            "unavailable",
-            "the database does not answer just now",
-            told("The domain or the database is not available just now."),
-        ),
-    ]
-}
+/// Status, code and detail of an example, and when such a problem comes.
+type Told = (u16, &'static str, &'static str, &'static str);
+
+const PROBLEMS: [Told; 12] = [
+    (
+        400,
+        "malformed_json",
+        "the body is not valid JSON: expected value at line 1 column 2",
+        "The path, the query string, a header or the body cannot be read.",
+    ),
+    (
+        401,
+        "token_missing",
+        "send a token: Authorization: Bearer <token>",
+        "There is no token, or nobody is known by it.",
+    ),
+    (
+        403,
+        "access_denied",
+        "the role worker may not open_job_order",
+        "The role or the credential does not allow it, or a second factor is wanted.",
+    ),
+    (
+        404,
+        "job_order_not_found",
+        "there is no job order 01900000-0000-7000-8000-000000000001",
+        "There is no such thing, or not for this organisation.",
+    ),
+    (
+        408,
+        "body_too_slow",
+        "the body did not arrive within 10 s",
+        "The body took too long to arrive.",
+    ),
+    (
+        409,
+        "job_order_not_open",
+        "job order 01900000-0000-7000-8000-000000000001 is filled, so nothing about it can change",
+        "The state of things does not allow this now.",
+    ),
+    (413, "body_too_large", "a body has at most 1048576 bytes", "The body is too large."),
+    (
+        415,
+        "unsupported_media_type",
+        "send the body as Content-Type: application/json",
+        "The body is not JSON.",
+    ),
+    (
+        422,
+        "malformed_input",
+        "/headcount: this field is required",
+        "The input breaks a rule; `errors` name the fields.",
+    ),
+    (
+        429,
+        "limited",
+        "this credential asks more often than it may",
+        "The caller asks more often than it may.",
+    ),
+    (
+        500,
+        "failure",
+        "something went wrong on our side; the request id finds it in the log",
+        "Something went wrong on our side; `instance` finds it in the log.",
+    ),
+    (
+        503,
+        "unavailable",
+        "the database does not answer just now",
+        "The domain or the database is not available just now.",
+    ),
+];
 
 /// The answers that are problems, by status.
 pub(super) fn responses() -> Value {
-    let responses = problems().into_iter().map(|(status, code, detail, description)| {
+    let responses = PROBLEMS.into_iter().map(|(status, code, detail, description)| {
         let mut headers = json!({
             "x-correlation-id": header("x-correlation-id"),
             "x-request-id": header("x-request-id"),
@@ -118,6 +117,7 @@ pub(super) fn responses() -> Value {
 const fn headers_of(status: u16) -> &'static [&'static str] {
     match status {
         401 => &["www-authenticate"],
+        429 => &["ratelimit", "ratelimit-policy", "retry-after"],
         503 => &["retry-after"],
         _ => &[],
     }
@@ -188,6 +188,15 @@ pub(super) fn headers() -> Value {
         "x-request-id": header("This request, as the log knows it.", uuid.clone()),
         "x-correlation-id": header("The chain of causes this request belongs to.", uuid),
         "location": header("The address of what was created.", address),
+        "ratelimit-policy": header(
+            "The limit that the caller comes nearest to: its name, its quota `q` and the seconds \
+             `w` in which all of that comes back.",
+            text.clone(),
+        ),
+        "ratelimit": header(
+            "What is left of that limit: `r` requests now, and all of it after `t` seconds.",
+            text.clone(),
+        ),
         "retry-after": header("Seconds to wait before asking again.", seconds),
         "www-authenticate": header("How to authenticate.", text),
         "idempotent-replayed": header(
@@ -211,8 +220,12 @@ pub(super) fn parameters() -> Value {
     json!({
         "correlation_id": parameter(
             "x-correlation-id",
-            "The chain of causes this request belongs to. Without it, a new one begins.",
-            json!({ "type": "string", "format": "uuid" }),
+            "The chain of causes this request belongs to, a UUID. Without it, or with anything \
+             else, a new one begins.",
+            json!({
+                "type": "string",
+                "examples": ["01900000-0000-7000-8000-000000000001"],
+            }),
         ),
         "traceparent": parameter(
             "traceparent",
@@ -220,7 +233,6 @@ pub(super) fn parameters() -> Value {
              is malformed is ignored.",
             json!({
                 "type": "string",
-                "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
                 "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
             }),
         ),

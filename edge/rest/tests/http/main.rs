@@ -1,6 +1,7 @@
 //! The REST surface over a real system: every kind of answer, as a client sees it.
 
 mod conventions;
+mod docs;
 mod edge;
 mod fixture;
 mod limits;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use kernel::{DomainName, Id, Scope};
+use kernel::{CanonicalError, DomainName, Id, Scope, canonical_bytes};
 use otp::{ChildSpec, DynamicSupervisor, ExitReason, Pid};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::dispatch::{self, RETRY_AFTER, guarded};
 use crate::operation::{Operation, RunAction, Spec};
-use crate::refusal::{Error, Result};
+use crate::refusal::{Error, FieldError, Reason, Result};
 use crate::system::System;
 
 /// The id of the supervisor of actions, among the children of the operator's domain.
@@ -46,6 +46,7 @@ pub(crate) async fn enact(
     run: RunAction,
     input: Value,
 ) -> Result<Value> {
+    must_be_recordable(&input)?;
     let asked = Asked {
         action_id: Id::new(),
         domain: operation.domain,
@@ -71,6 +72,17 @@ pub(crate) async fn enact(
         asked.record(ended.finished).await;
     }
     ended.outcome
+}
+
+/// Refuses a fraction in what is free in form, such as the arguments of a job: it would be done,
+/// but could not be recorded.
+fn must_be_recordable(input: &Value) -> Result<()> {
+    let Err(CanonicalError::Float { pointer, number }) = canonical_bytes(input) else {
+        return Ok(());
+    };
+    let message = format!("{number} is no whole number, and no other can be recorded");
+    let fields = vec![FieldError { pointer, message: message.clone() }];
+    Err(Error::Refused { reason: Reason::invalid("no_whole_number"), message, fields })
 }
 
 fn interrupted() -> Error {
