@@ -39,16 +39,20 @@ pub(crate) struct Inputs<'a> {
 impl Inputs<'_> {
     /// An input that fits the schema of `operation`.
     pub(crate) fn of(&self, operation: &Operation) -> Value {
-        let input = self.object("", &operation.input_schema);
-        if let Err(error) = operation.check(&input) {
+        self.fitting(operation).unwrap_or_else(|input| {
             let name = name_of(operation);
             panic!(
                 "no input can be made for {name}; say in tests/inputs.rs what goes into its \
                  fields: {input}\n{:?}",
-                error.fields()
+                operation.check(&input)
             );
-        }
-        input
+        })
+    }
+
+    /// The same, or what was made and does not fit.
+    pub(crate) fn fitting(&self, operation: &Operation) -> Result<Value, Value> {
+        let input = self.object("", &operation.input_schema);
+        if operation.check(&input).is_ok() { Ok(input) } else { Err(input) }
     }
 
     fn object(&self, place: &str, schema: &Value) -> Value {

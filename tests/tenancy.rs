@@ -4,6 +4,7 @@
 //! The walks cover whatever the catalog and the database have, so what is added is walked over
 //! without an edit here; what a walk cannot know, it asks for by failing with a name.
 
+mod agents;
 mod causes;
 mod listening;
 mod operations;

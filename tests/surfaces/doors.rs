@@ -19,12 +19,13 @@ use crate::support::Served;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     Rest,
+    Mcp,
     Socket,
     Cli,
 }
 
 /// All of them.
-pub(super) const DOORS: [Door; 3] = [Door::Rest, Door::Socket, Door::Cli];
+pub(super) const DOORS: [Door; 4] = [Door::Rest, Door::Mcp, Door::Socket, Door::Cli];
 
 impl Door {
     /// What it says to `member` about `operation` with `input`.
@@ -37,6 +38,7 @@ impl Door {
     ) -> Told {
         match self {
             Self::Rest => rest(served, member, operation, input).await,
+            Self::Mcp => mcp(served, member, operation, input).await,
             Self::Socket => socket(served, member, operation, input).await,
             Self::Cli => cli(served, Some(member.token()), operation, input).await.told,
         }
@@ -52,6 +54,11 @@ impl Door {
             Self::Rest => {
                 let (path, _) = request(operation, &json!({"job_order_id": "7"}));
                 let response = served.send_as(None, Method::GET, &path, None).await;
+                response.status != StatusCode::UNAUTHORIZED
+            }
+            Self::Mcp => {
+                let message = tool_call(operation, &json!({"job_order_id": "7"}));
+                let response = served.send_as(None, Method::POST, "/mcp", Some(message)).await;
                 response.status != StatusCode::UNAUTHORIZED
             }
             Self::Socket => served.is_let_in(None).await,
@@ -115,6 +122,30 @@ fn encoded(text: &str) -> String {
     let encode =
         |byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(encode).collect()
+}
+
+/// What an agent sends to use a tool.
+fn tool_call(operation: &Operation, input: &Value) -> Value {
+    let name = format!("{}_{}", operation.domain, operation.spec.name());
+    json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": name, "arguments": input},
+    })
+}
+
+async fn mcp(served: &Served, member: &Member, operation: &Operation, input: &Value) -> Told {
+    let server = format!("/mcp/{}", operation.domain);
+    let answer = served.tell(member, &server, &tool_call(operation, input)).await;
+    let result = &answer["result"];
+    let structured = &result["structuredContent"];
+    if result["isError"] != false {
+        let said = if structured.is_null() { &answer["error"]["data"] } else { structured };
+        return Told::refusal(said);
+    }
+    // What is no object is a field of one here.
+    let wrapped = structured.as_object().filter(|fields| fields.len() == 1);
+    let inner = wrapped.and_then(|fields| fields.get("result"));
+    Told::Answer(inner.unwrap_or(structured).clone())
 }
 
 async fn socket(served: &Served, member: &Member, operation: &Operation, input: &Value) -> Told {

@@ -164,6 +164,8 @@ fn attempts(table: &Table, columns: &str, row: Option<&str>) -> Vec<String> {
     attempts.extend([
         format!("update {table} set org_id = '{GLOBEX}' where org_id = '{ACME}'"),
         format!("delete from {table} where org_id = '{ACME}'"),
+        // The wall is asked before what a row must have.
+        format!("insert into {table} (org_id) values ('{ACME}')"),
     ]);
     if let Some(row) = row {
         attempts.push(format!(
