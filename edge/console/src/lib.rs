@@ -28,6 +28,7 @@ mod request;
 mod router;
 mod shell;
 mod sign_in;
+mod signing;
 mod timeline;
 mod tree_page;
 mod viewer;

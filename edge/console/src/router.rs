@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -15,13 +15,13 @@ use platform::{Access, System};
 use crate::detail::Notice;
 use crate::events_page::EventsPage;
 use crate::queues_page::{self, QueuesPage};
-use crate::request::{self, Visit};
+use crate::request::Visit;
 use crate::shell::{self, Shell, Theme};
 use crate::tree_page::{Action, TreePage, is_narrow};
 use crate::viewer::query_field;
 use crate::watching::{Names, Watching};
 use crate::words::in_query;
-use crate::{assets, jobs_page, pages, sign_in};
+use crate::{assets, jobs_page, pages, sign_in, signing};
 
 /// No form of a page is larger.
 const FORM_BYTES_MAX: usize = 16 * 1_024;
@@ -58,7 +58,8 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/jobs", get(jobs_page::list).post(jobs_page::act))
         .route("/jobs/{job_id}", get(jobs_page::one))
         .route("/pages/{domain}/{number}", get(pages::show))
-        .route("/sign-in", get(sign_in_page).post(sign_in_form))
+        .route("/sign-in", get(signing::page).post(signing::form))
+        .route("/sign-in/code", post(signing::code))
         .route("/sign-out", post(sign_out))
         .route("/theme", post(change_theme))
         .route("/kill", post(|console, visit, form| act(console, visit, form, "kill_process")))
@@ -190,58 +191,6 @@ async fn connect(
     }
 }
 
-async fn sign_in_page(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let url = format!("?{}", query.unwrap_or_default());
-    let next = query_field(&url, "next").unwrap_or_default();
-    if let Some(token) = query_field(&url, "token") {
-        return sign_in(&console, &headers, &token, &next).await;
-    }
-    let theme = request::theme(&headers);
-    Html(sign_in::page(theme, sign_in::safe_path(&next), None)).into_response()
-}
-
-async fn sign_in_form(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    form: String,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let form = format!("?{form}");
-    let token = query_field(&form, "token").unwrap_or_default();
-    let next = query_field(&form, "next").unwrap_or_default();
-    sign_in(&console, &headers, token.trim(), &next).await
-}
-
-async fn sign_in(console: &Console, headers: &HeaderMap, token: &str, next: &str) -> Response {
-    let next = sign_in::safe_path(next);
-    let identity = if sign_in::is_possible_token(token) {
-        console.system.authenticate(token).await
-    } else {
-        Ok(None)
-    };
-    match identity {
-        Ok(Some(identity)) => {
-            console.names.learn(&identity);
-            (keeping(&sign_in::keep_token(token)), Redirect::to(next)).into_response()
-        }
-        Ok(None) => {
-            let problem = "Nobody has this token. Check that it was copied whole.";
-            let page = sign_in::page(request::theme(headers), next, Some(problem));
-            (StatusCode::UNAUTHORIZED, Html(page)).into_response()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a viewer cannot be signed in");
-            request::away().into_response()
-        }
-    }
-}
-
 async fn sign_out(visit: Visit, form: String) -> Response {
     if !is_own_form(&visit, &form) {
         return StatusCode::FORBIDDEN.into_response();
@@ -324,7 +273,7 @@ pub(crate) fn is_own_form(visit: &Visit, form: &str) -> bool {
     query_field(&format!("?{form}"), "_csrf_token").is_some_and(|csrf| csrf == visit.viewer.csrf)
 }
 
-fn keeping(cookie: &str) -> HeaderMap {
+pub(crate) fn keeping(cookie: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let value = HeaderValue::from_str(cookie).expect("a possible token is plain text");
     headers.insert(header::SET_COOKIE, value);

@@ -6,7 +6,7 @@
 
 use axum::http::{HeaderMap, header};
 use live::Signer;
-use maud::html;
+use maud::{Markup, html};
 
 use crate::shell::{self, Head, Theme};
 
@@ -65,29 +65,107 @@ pub(crate) fn safe_path(path: &str) -> &str {
     if is_ours { path } else { "/" }
 }
 
+/// What a page of signing in says and keeps.
+pub(crate) struct Form<'a> {
+    pub theme: Theme,
+    /// Where to go afterwards.
+    pub next: &'a str,
+    pub problem: Option<&'a str>,
+    /// What was typed before, so that nobody types it again.
+    pub organisation: &'a str,
+    pub email: &'a str,
+    /// Whether there is anybody with a password.
+    pub has_passwords: bool,
+}
+
 /// The page with the form.
-pub(crate) fn page(theme: Theme, next: &str, problem: Option<&str>) -> String {
+pub(crate) fn page(form: &Form<'_>) -> String {
+    let token = token_form(form);
+    let body = html! {
+        @if form.has_passwords {
+            (password_form(form))
+            details class="sign-in-other" {
+                summary { "Use an access token instead" }
+                (token)
+            }
+        } @else {
+            p class="quiet" { "With the access token that your administrator gave you." }
+            (token)
+        }
+    };
+    card(form.theme, "Sign in", form.problem, &body)
+}
+
+/// The page that asks for a code of the second factor.
+pub(crate) fn code_page(
+    theme: Theme,
+    challenge: &str,
+    next: &str,
+    problem: Option<&str>,
+) -> String {
+    let body = html! {
+        p class="quiet" { "Type the six digits that your app shows, or a recovery code." }
+        form method="post" action="/sign-in/code" {
+            input type="hidden" name="next" value=(next);
+            input type="hidden" name="challenge" value=(challenge);
+            label for="code" { "Code" }
+            input type="text" class="input" id="code" name="code" required autofocus
+                autocomplete="one-time-code" inputmode="numeric" spellcheck="false";
+            button type="submit" class="btn btn-accent" { "Go on" }
+        }
+        p class="quiet" { a href="/sign-in" { "Begin again" } }
+    };
+    card(theme, "Second factor", problem, &body)
+}
+
+fn card(theme: Theme, heading: &str, problem: Option<&str>, content: &Markup) -> String {
     let body = html! {
         main id="main" class="sign-in" {
             div class="card sign-in-card" {
                 (shell::brand())
-                h1 { "Sign in" }
-                p class="quiet" { "With the access token that your administrator gave you." }
+                h1 { (heading) }
                 @if let Some(problem) = problem {
                     p class="notice is-refused" role="alert" { (problem) }
                 }
-                form method="post" action="/sign-in" {
-                    input type="hidden" name="next" value=(next);
-                    label for="token" { "Access token" }
-                    input type="password" class="input" id="token" name="token" required autofocus
-                        autocomplete="current-password" spellcheck="false";
-                    button type="submit" class="btn btn-accent" { "Sign in" }
-                }
+                (content)
             }
         }
     };
-    let head = Head { title: "Sign in · Finnest", theme, csrf: None, now: 0 };
+    let title = format!("{heading} · Finnest");
+    let head = Head { title: &title, theme, csrf: None, now: 0 };
     shell::bare_document(&head, &body)
+}
+
+fn password_form(form: &Form<'_>) -> Markup {
+    let knows_who = !form.email.is_empty();
+    html! {
+        form method="post" action="/sign-in" {
+            input type="hidden" name="next" value=(form.next);
+            label for="organisation" { "Organisation" }
+            input type="text" class="input" id="organisation" name="organisation" required
+                value=(form.organisation) autofocus[!knows_who] autocomplete="organization"
+                placeholder="its short name, as in acme" spellcheck="false" autocapitalize="none";
+            label for="email" { "E-mail" }
+            input type="email" class="input" id="email" name="email" required
+                value=(form.email) autocomplete="username";
+            label for="password" { "Password" }
+            input type="password" class="input" id="password" name="password" required
+                autofocus[knows_who] autocomplete="current-password";
+            button type="submit" class="btn btn-accent" { "Sign in" }
+        }
+    }
+}
+
+fn token_form(form: &Form<'_>) -> Markup {
+    html! {
+        form method="post" action="/sign-in" {
+            input type="hidden" name="next" value=(form.next);
+            label for="token" { "Access token" }
+            input type="password" class="input" id="token" name="token" required
+                autofocus[!form.has_passwords] autocomplete="off" spellcheck="false";
+            button type="submit" class="btn btn-accent" { "Sign in" }
+        }
+    }
 }
 
 #[cfg(test)]

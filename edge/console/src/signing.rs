@@ -1,0 +1,172 @@
+//! Signing in and out, step by step: the forms of [`sign_in`](crate::sign_in) and what comes of
+//! them.
+//!
+//! A password becomes a session, whose token is the cookie: revoking the session ends it.
+
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use platform::{Error, Kind, Scope};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::request;
+use crate::router::{Console, keeping};
+use crate::sign_in::{self, Form};
+use crate::viewer::query_field;
+use crate::watching::sentence;
+
+/// The domain of users, if the platform has it.
+pub(crate) const ACCOUNTS: &str = "accounts";
+
+/// How much of what a browser says of itself is kept for the list of sessions.
+const CLIENT_CHARACTERS_MAX: usize = 200;
+
+/// The page with the form; a token in its address signs in at once.
+pub(crate) async fn page(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let url = format!("?{}", query.unwrap_or_default());
+    let next = query_field(&url, "next").unwrap_or_default();
+    if let Some(token) = query_field(&url, "token") {
+        return by_token(&console, &headers, &token, &next).await;
+    }
+    Html(sign_in::page(&empty(&console, &headers, &next))).into_response()
+}
+
+/// Its form, with a password or a token.
+pub(crate) async fn form(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    form: String,
+) -> Response {
+    if !live::is_same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let field = |name| query_field(&form, name).unwrap_or_default();
+    let next = field("next");
+    let token = field("token");
+    if !token.is_empty() {
+        return by_token(&console, &headers, token.trim(), &next).await;
+    }
+    let (organisation, email) = (field("organisation"), field("email"));
+    let input = json!({
+        "organisation": organisation.trim().to_lowercase(),
+        "email": email.trim(),
+        "password": field("password"),
+        "client": client(&headers),
+        "kind": "session",
+    });
+    match ask(&console, "sign_in", input).await {
+        Ok(answer) => answered(&headers, &answer, &next),
+        Err(error) => {
+            let problem = sentence(error.message());
+            let page = sign_in::page(&Form {
+                problem: Some(&problem),
+                organisation: organisation.trim(),
+                email: email.trim(),
+                ..empty(&console, &headers, &next)
+            });
+            refused(&error, page)
+        }
+    }
+}
+
+/// The form that asks for a code.
+pub(crate) async fn code(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    form: String,
+) -> Response {
+    if !live::is_same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let field = |name| query_field(&form, name).unwrap_or_default();
+    let (challenge, next) = (field("challenge"), field("next"));
+    let code: String = field("code").split_whitespace().collect();
+    let input = json!({ "challenge": challenge, "code": code });
+    match ask(&console, "answer_second_factor", input).await {
+        Ok(answer) => answered(&headers, &answer, &next),
+        Err(error) => {
+            let theme = request::theme(&headers);
+            let next = sign_in::safe_path(&next);
+            let problem = sentence(error.message());
+            refused(&error, sign_in::code_page(theme, &challenge, next, Some(&problem)))
+        }
+    }
+}
+
+async fn ask(console: &Console, operation: &str, input: Value) -> Result<Value, Error> {
+    console.system.call(&Scope::anonymous(Uuid::now_v7()), ACCOUNTS, operation, input).await
+}
+
+/// Goes where the answer leads: in, or to the next question.
+fn answered(headers: &HeaderMap, answer: &Value, next: &str) -> Response {
+    let next = sign_in::safe_path(next);
+    if let Some(token) = answer["token"].as_str() {
+        return (keeping(&sign_in::keep_token(token)), Redirect::to(next)).into_response();
+    }
+    let challenge = answer["challenge"].as_str().unwrap_or_default();
+    Html(sign_in::code_page(request::theme(headers), challenge, next, None)).into_response()
+}
+
+fn refused(error: &Error, page: String) -> Response {
+    let status = match error.kind() {
+        Kind::Limited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Failure => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut response = (status, Html(page)).into_response();
+    if let Some(after) = error.retry_after() {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn empty<'a>(console: &Console, headers: &HeaderMap, next: &'a str) -> Form<'a> {
+    Form {
+        theme: request::theme(headers),
+        next: sign_in::safe_path(next),
+        problem: None,
+        organisation: "",
+        email: "",
+        has_passwords: console.system.catalog().domain(ACCOUNTS).is_some(),
+    }
+}
+
+async fn by_token(console: &Console, headers: &HeaderMap, token: &str, next: &str) -> Response {
+    let identity = if sign_in::is_possible_token(token) {
+        console.system.authenticate(token).await
+    } else {
+        Ok(None)
+    };
+    match identity {
+        Ok(Some(identity)) => {
+            console.names.learn(&identity);
+            let next = sign_in::safe_path(next);
+            (keeping(&sign_in::keep_token(token)), Redirect::to(next)).into_response()
+        }
+        Ok(None) => {
+            let problem = "Nobody has this token. Check that it was copied whole.";
+            let form = Form { problem: Some(problem), ..empty(console, headers, next) };
+            (StatusCode::UNAUTHORIZED, Html(sign_in::page(&form))).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a viewer cannot be signed in");
+            request::away().into_response()
+        }
+    }
+}
+
+/// What signs in, as its user will recognise it.
+fn client(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    agent.unwrap_or("a browser").chars().take(CLIENT_CHARACTERS_MAX).collect()
+}
