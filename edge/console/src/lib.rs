@@ -13,6 +13,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod account_drawing;
+mod account_page;
 mod assets;
 mod detail;
 mod drawing;

@@ -21,7 +21,7 @@ use crate::tree_page::{Action, TreePage, is_narrow};
 use crate::viewer::query_field;
 use crate::watching::{Names, Watching};
 use crate::words::in_query;
-use crate::{assets, jobs_page, pages, sign_in, signing};
+use crate::{account_page, assets, jobs_page, pages, sign_in, signing};
 
 /// No form of a page is larger.
 const FORM_BYTES_MAX: usize = 16 * 1_024;
@@ -60,6 +60,8 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/pages/{domain}/{number}", get(pages::show))
         .route("/sign-in", get(signing::page).post(signing::form))
         .route("/sign-in/code", post(signing::code))
+        .route("/sign-in/enrol", post(signing::enrol))
+        .route("/account", get(account_page::show).post(account_page::act))
         .route("/sign-out", post(sign_out))
         .route("/theme", post(change_theme))
         .route("/kill", post(|console, visit, form| act(console, visit, form, "kill_process")))
@@ -191,10 +193,11 @@ async fn connect(
     }
 }
 
-async fn sign_out(visit: Visit, form: String) -> Response {
+async fn sign_out(State(console): State<Console>, visit: Visit, form: String) -> Response {
     if !is_own_form(&visit, &form) {
         return StatusCode::FORBIDDEN.into_response();
     }
+    signing::end(&console, &visit).await;
     (keeping(&sign_in::keep_token("")), Redirect::to("/sign-in")).into_response()
 }
 

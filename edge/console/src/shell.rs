@@ -168,7 +168,8 @@ fn bar(shell: &Shell<'_>) -> Markup {
                 }
             }
             div class="who" {
-                span class="who-name" {
+                a class="who-name" href="/account" title="Your account"
+                    aria-current=[current("/account")] {
                     b { (viewer.name) }
                     span { (viewer.role) " · " (viewer.org) }
                 }

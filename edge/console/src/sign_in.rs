@@ -7,7 +7,9 @@
 use axum::http::{HeaderMap, header};
 use live::Signer;
 use maud::{Markup, html};
+use serde_json::Value;
 
+use crate::account_drawing::recovery_codes;
 use crate::shell::{self, Head, Theme};
 
 /// The cookie with the token.
@@ -116,6 +118,56 @@ pub(crate) fn code_page(
         p class="quiet" { a href="/sign-in" { "Begin again" } }
     };
     card(theme, "Second factor", problem, &body)
+}
+
+/// What an app for one-time codes is told.
+pub(crate) struct Device {
+    pub secret: String,
+    pub uri: String,
+}
+
+impl Device {
+    pub(crate) fn of(answer: &Value) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        Self { secret: text("secret"), uri: text("uri") }
+    }
+}
+
+/// The page that sets a second factor up, where nobody may act without one.
+pub(crate) fn enrol_page(
+    theme: Theme,
+    challenge: &str,
+    device: &Device,
+    next: &str,
+    problem: Option<&str>,
+) -> String {
+    let body = html! {
+        p class="quiet" {
+            "Nobody may act here without a second factor. Type this secret into an app for "
+            "one-time codes, or " a href=(device.uri) { "open it there" } "."
+        }
+        p class="secret" { code { (device.secret) } }
+        form method="post" action="/sign-in/enrol" {
+            input type="hidden" name="next" value=(next);
+            input type="hidden" name="challenge" value=(challenge);
+            input type="hidden" name="secret" value=(device.secret);
+            input type="hidden" name="uri" value=(device.uri);
+            label for="code" { "The code it shows now" }
+            input type="text" class="input" id="code" name="code" required autofocus
+                autocomplete="one-time-code" inputmode="numeric" spellcheck="false";
+            button type="submit" class="btn btn-accent" { "Confirm" }
+        }
+    };
+    card(theme, "Set up a second factor", problem, &body)
+}
+
+/// The page with the recovery codes, once.
+pub(crate) fn recovery_page(theme: Theme, answer: &Value, next: &str) -> String {
+    let body = html! {
+        (recovery_codes(answer))
+        p { a class="btn btn-accent" href=(next) { "I have kept them" } }
+    };
+    card(theme, "Recovery codes", None, &body)
 }
 
 fn card(theme: Theme, heading: &str, problem: Option<&str>, content: &Markup) -> String {

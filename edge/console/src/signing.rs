@@ -6,13 +6,13 @@
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use platform::{Error, Kind, Scope};
+use platform::{CredentialKind, Error, Kind, Scope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::request;
+use crate::request::{self, Visit};
 use crate::router::{Console, keeping};
-use crate::sign_in::{self, Form};
+use crate::sign_in::{self, Device, Form};
 use crate::viewer::query_field;
 use crate::watching::sentence;
 
@@ -61,7 +61,7 @@ pub(crate) async fn form(
         "kind": "session",
     });
     match ask(&console, "sign_in", input).await {
-        Ok(answer) => answered(&headers, &answer, &next),
+        Ok(answer) => answered(&console, &headers, &answer, &next).await,
         Err(error) => {
             let problem = sentence(error.message());
             let page = sign_in::page(&Form {
@@ -90,7 +90,7 @@ pub(crate) async fn code(
     let code: String = field("code").split_whitespace().collect();
     let input = json!({ "challenge": challenge, "code": code });
     match ask(&console, "answer_second_factor", input).await {
-        Ok(answer) => answered(&headers, &answer, &next),
+        Ok(answer) => answered(&console, &headers, &answer, &next).await,
         Err(error) => {
             let theme = request::theme(&headers);
             let next = sign_in::safe_path(&next);
@@ -105,13 +105,71 @@ async fn ask(console: &Console, operation: &str, input: Value) -> Result<Value, 
 }
 
 /// Goes where the answer leads: in, or to the next question.
-fn answered(headers: &HeaderMap, answer: &Value, next: &str) -> Response {
+async fn answered(console: &Console, headers: &HeaderMap, answer: &Value, next: &str) -> Response {
     let next = sign_in::safe_path(next);
     if let Some(token) = answer["token"].as_str() {
         return (keeping(&sign_in::keep_token(token)), Redirect::to(next)).into_response();
     }
+    let theme = request::theme(headers);
     let challenge = answer["challenge"].as_str().unwrap_or_default();
-    Html(sign_in::code_page(request::theme(headers), challenge, next, None)).into_response()
+    if answer["state"] != "enrolment_required" {
+        return Html(sign_in::code_page(theme, challenge, next, None)).into_response();
+    }
+    match ask(console, "enrol_to_sign_in", json!({ "challenge": challenge })).await {
+        Ok(begun) => {
+            let device = Device::of(&begun);
+            Html(sign_in::enrol_page(theme, challenge, &device, next, None)).into_response()
+        }
+        Err(error) => {
+            let problem = sentence(error.message());
+            let form = Form { problem: Some(&problem), ..empty(console, headers, next) };
+            refused(&error, sign_in::page(&form))
+        }
+    }
+}
+
+/// The form of the page that sets a second factor up before anything else may be done.
+pub(crate) async fn enrol(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    form: String,
+) -> Response {
+    if !live::is_same_origin(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let form = format!("?{form}");
+    let field = |name| query_field(&form, name).unwrap_or_default();
+    let (challenge, next) = (field("challenge"), field("next"));
+    let code: String = field("code").split_whitespace().collect();
+    let theme = request::theme(&headers);
+    let next = sign_in::safe_path(&next);
+    let input = json!({ "challenge": challenge, "code": code });
+    match ask(&console, "confirm_to_sign_in", input).await {
+        Ok(answer) => {
+            let token = answer["session"]["token"].as_str().unwrap_or_default();
+            let page = sign_in::recovery_page(theme, &answer, next);
+            (keeping(&sign_in::keep_token(token)), Html(page)).into_response()
+        }
+        Err(error) => {
+            let problem = sentence(error.message());
+            let device = Device { secret: field("secret"), uri: field("uri") };
+            let page =
+                sign_in::enrol_page(theme, &challenge, &device, next, Some(problem.as_str()));
+            refused(&error, page)
+        }
+    }
+}
+
+/// Ends the session behind a visit, so that the cookie is good for nothing. A token that is no
+/// session goes on; only the browser forgets it.
+pub(crate) async fn end(console: &Console, visit: &Visit) {
+    if visit.identity.credential.kind != CredentialKind::Session {
+        return;
+    }
+    let scope = visit.identity.scope(Uuid::now_v7());
+    if let Err(error) = console.system.call(&scope, ACCOUNTS, "sign_out", json!({})).await {
+        tracing::warn!(%error, "a session is forgotten by its browser, but has not ended");
+    }
 }
 
 fn refused(error: &Error, page: String) -> Response {
