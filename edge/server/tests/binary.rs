@@ -2,6 +2,8 @@
 
 #[path = "binary/cell.rs"]
 mod cell;
+#[path = "binary/mobile.rs"]
+mod mobile;
 #[path = "binary/nodes.rs"]
 mod nodes;
 
@@ -110,11 +112,25 @@ impl Served {
 
     async fn send(&self, method: Method, path: &str, body: &Value) -> (Option<StatusCode>, Value) {
         let token = if path.contains("/operator/") { "demo-operator" } else { "demo-recruiter" };
-        let request = Request::builder()
+        self.send_as(token, method, path, body).await
+    }
+
+    /// Sends as whoever has `token`; as nobody if it is empty.
+    async fn send_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (Option<StatusCode>, Value) {
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address))
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request
             .body(Full::new(Bytes::from(body.to_string())))
             .expect("the request is well formed");
         let Ok(response) = self.client.request(request).await else { return (None, Value::Null) };
