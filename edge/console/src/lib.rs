@@ -23,6 +23,7 @@ mod incident;
 mod jobs_drawing;
 mod jobs_page;
 mod layout;
+mod letters;
 mod pages;
 mod process;
 mod queues_page;

@@ -14,6 +14,7 @@ use platform::{Access, System};
 
 use crate::detail::Notice;
 use crate::events_page::EventsPage;
+use crate::letters::{self, Letter};
 use crate::queues_page::{self, QueuesPage};
 use crate::request::Visit;
 use crate::shell::{self, Shell, Theme};
@@ -61,6 +62,29 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/sign-in", get(signing::page).post(signing::form))
         .route("/sign-in/code", post(signing::code))
         .route("/sign-in/enrol", post(signing::enrol))
+        .route(
+            "/forgot-password",
+            get(|headers: HeaderMap| async move { letters::forgotten(&headers) })
+                .post(letters::send),
+        )
+        .route(
+            Letter::Invitation.address(),
+            get(|headers: HeaderMap, query| async move {
+                letters::page(&headers, query, Letter::Invitation)
+            })
+            .post(|console, headers, form| {
+                letters::set(console, headers, form, Letter::Invitation)
+            }),
+        )
+        .route(
+            Letter::PasswordReset.address(),
+            get(|headers: HeaderMap, query| async move {
+                letters::page(&headers, query, Letter::PasswordReset)
+            })
+            .post(|console, headers, form| {
+                letters::set(console, headers, form, Letter::PasswordReset)
+            }),
+        )
         .route("/account", get(account_page::show).post(account_page::act))
         .route("/sign-out", post(sign_out))
         .route("/theme", post(change_theme))

@@ -86,6 +86,7 @@ pub(crate) fn page(form: &Form<'_>) -> String {
     let body = html! {
         @if form.has_passwords {
             (password_form(form))
+            p class="quiet" { a href="/forgot-password" { "Forgotten it?" } }
             details class="sign-in-other" {
                 summary { "Use an access token instead" }
                 (token)
@@ -170,7 +171,7 @@ pub(crate) fn recovery_page(theme: Theme, answer: &Value, next: &str) -> String 
     card(theme, "Recovery codes", None, &body)
 }
 
-fn card(theme: Theme, heading: &str, problem: Option<&str>, content: &Markup) -> String {
+pub(crate) fn card(theme: Theme, heading: &str, problem: Option<&str>, content: &Markup) -> String {
     let body = html! {
         main id="main" class="sign-in" {
             div class="card sign-in-card" {

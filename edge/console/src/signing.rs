@@ -100,7 +100,7 @@ pub(crate) async fn code(
     }
 }
 
-async fn ask(console: &Console, operation: &str, input: Value) -> Result<Value, Error> {
+pub(crate) async fn ask(console: &Console, operation: &str, input: Value) -> Result<Value, Error> {
     console.system.call(&Scope::anonymous(Uuid::now_v7()), ACCOUNTS, operation, input).await
 }
 
@@ -172,7 +172,7 @@ pub(crate) async fn end(console: &Console, visit: &Visit) {
     }
 }
 
-fn refused(error: &Error, page: String) -> Response {
+pub(crate) fn refused(error: &Error, page: String) -> Response {
     let status = match error.kind() {
         Kind::Limited => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
