@@ -134,8 +134,8 @@ fn tool_call(operation: &Operation, input: &Value) -> Value {
 }
 
 async fn mcp(served: &Served, member: &Member, operation: &Operation, input: &Value) -> Told {
-    let server = format!("/mcp/{}", operation.domain);
-    let answer = served.tell(member, &server, &tool_call(operation, input)).await;
+    let address = format!("/mcp/{}", operation.domain);
+    let answer = served.tell(member, &address, &tool_call(operation, input)).await;
     let result = &answer["result"];
     let structured = &result["structuredContent"];
     if result["isError"] != false {

@@ -158,12 +158,12 @@ fn id_among(ids: &Ids, operation: &Operation, field: &str) -> Uuid {
     let named = if field == "session_id" { "token_id" } else { field };
     let found = ids.find(operation.domain.as_str(), field);
     let found = found.or_else(|| ids.find(operation.domain.as_str(), named));
-    found.unwrap_or_else(|| match operation.spec.verb() {
-        Verb::Internal => Uuid::now_v7(),
-        _ => {
-            let name = name_of(operation);
-            panic!("{name} takes a `{field}`, and tests/world.rs makes no row that has one")
+    found.unwrap_or_else(|| {
+        if operation.spec.verb() == Verb::Internal {
+            return Uuid::now_v7();
         }
+        let name = name_of(operation);
+        panic!("{name} takes a `{field}`, and tests/world.rs makes no row that has one")
     })
 }
 

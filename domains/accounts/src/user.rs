@@ -169,11 +169,10 @@ pub(crate) fn may_give(own: Option<Role>, other: Role) -> Result<(), UserRefusal
     let Some(own) = own else { return Ok(()) };
     match (own, other) {
         (_, Role::Operator) => Err(UserRefusal::Operator),
-        (Role::Director, _) => Ok(()),
         (Role::Admin, Role::Director) => {
             Err(UserRefusal::AboveOwn { own: own.name(), other: other.name() })
         }
-        (Role::Admin, _) => Ok(()),
+        (Role::Director | Role::Admin, _) => Ok(()),
         _ => Err(UserRefusal::AboveOwn { own: own.name(), other: other.name() }),
     }
 }

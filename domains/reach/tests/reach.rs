@@ -76,7 +76,7 @@ async fn a_letter_with_a_link_is_read_by_its_recipient_alone() -> Result<()> {
     let plain = serde_json::to_vec(&letter).expect("it is JSON");
     let secret = system.system().secret();
     let sealed = secret.seal(SEALED_LETTERS, user_id.uuid().as_bytes(), &plain);
-    let letter = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+    let letter = sealed.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let asked = PasswordResetRequested { user_id, link_id: user_id.uuid(), letter };
 
     system.member(ACME, Role::Staff).run(TellAsked(asked)).await?;

@@ -492,7 +492,7 @@ mod tests {
     async fn more_headers_than_anybody_needs_are_refused() {
         let router = Router::new().route("/", get(|| async { "here" }));
         let served = serve_router(router).await;
-        let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let many = "x-many: 1\r\n".repeat(200);
         let large = format!("x-large: {}\r\n", "y".repeat(80 * 1024));
 
         for headers in [many, large] {
