@@ -262,7 +262,8 @@ async fn another_organisation_sees_nothing() -> Result<()> {
 
     assert_eq!(candidate.expect_err("it is another's").code(), "candidate_not_found");
     assert!(stranger.ask(ListJobOrders::default()).await?.items.is_empty());
-    assert!(scores(&stranger, order.job_order_id).await?.is_empty());
+    let scores = scores(&stranger, order.job_order_id).await.expect_err("it is another's");
+    assert_eq!(scores.code(), "job_order_not_found");
     let shortlist = ShortlistCandidate { job_order_id: order.job_order_id, candidate_id };
     let refused = stranger.run(shortlist).await.expect_err("it is another's");
     assert_eq!(refused.code(), "job_order_not_found");

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as BoundListener};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -270,8 +270,11 @@ async fn serve(stream: TcpStream, from: IpAddr, serving: Serving, context: &RunC
         .keep_alive_interval(limits.headers_within)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(header_bytes_max);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&has_asked);
     // The surfaces are told who asks.
     let router = router.map_request(move |mut request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         let peer = proxies.peer(from, request.headers());
         request.extensions_mut().insert(peer);
         request
@@ -283,8 +286,16 @@ async fn serve(stream: TcpStream, from: IpAddr, serving: Serving, context: &RunC
         context.stopping().await;
         tokio::time::sleep(LAME_DUCK).await;
     };
+    // Until it is known which version of HTTP is spoken nobody looks at the time.
+    let silence = async {
+        tokio::time::sleep(limits.headers_within * 2).await;
+        if has_asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = silence => return,
         () = lame_duck => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,8 +1,8 @@
 //! Peers: who is at the other end of a request, also where proxies stand in between.
 //!
 //! What a client writes into `X-Forwarded-For` itself is worth nothing: the header is read from its
-//! end, where the nearest proxy has written, and only as far as proxies are trusted that an operator
-//! has named.
+//! end, where the nearest proxy has written, and only as far as proxies are trusted that an
+//! operator has named.
 
 use std::net::IpAddr;
 use std::sync::Arc;

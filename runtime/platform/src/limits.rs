@@ -69,8 +69,8 @@ impl System {
     ///
     /// For surfaces, once for each request they take: REST for each HTTP request, MCP for each call
     /// of a tool, sockets for each join and each message that calls an operation. After the
-    /// credential was found: with [`Caller::Known`]; where an operation needs none, or the one shown
-    /// is unknown, with [`Caller::Stranger`] and the address of the request's [`Peer`].
+    /// credential was found: with [`Caller::Known`]; where an operation needs none, or the one
+    /// shown is unknown, with [`Caller::Stranger`] and the address of the request's [`Peer`].
     ///
     /// # Errors
     /// [`Error::Limited`], which knows when to ask again.
