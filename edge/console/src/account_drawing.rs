@@ -45,7 +45,7 @@ fn field(id: &str, name: &str, kind: &str, words: &str, complete: &str) -> Marku
 }
 
 fn button(words: &str) -> Markup {
-    html! { button type="submit" class="btn" { (words) } }
+    html! { button type="submit" class="btn btn-accent" { (words) } }
 }
 
 /// The second factor: to show it, to have one, to be without one again.

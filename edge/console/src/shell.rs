@@ -173,6 +173,7 @@ fn bar(shell: &Shell<'_>) -> Markup {
                     b { (viewer.name) }
                     span { (viewer.role) " · " (viewer.org) }
                 }
+                a class="text-button who-link" href="/account" { "Account" }
                 (theme_form(shell))
                 button type="button" class="icon-button needs-script" data-keys
                     aria-label="Keys" title="Keys (?)" { "?" }

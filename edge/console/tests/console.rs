@@ -37,6 +37,20 @@ impl Browser {
         Self { system, router, cookie }
     }
 
+    /// A browser that has not signed in, at a platform whose staff has a password.
+    async fn start_of_accounts() -> Self {
+        let domains = [accounts::domain()];
+        let edge = Box::new(|_: &platform::System| Vec::new());
+        let system = testkit::start_with(domains, Clock::system(), "", edge).await;
+        let staff = system.member(ACME, Role::Staff).scope();
+        let user_id = staff.user_id().expect("a member is a user");
+        let password = accounts::Password::new("correct-horse-battery");
+        let given = accounts::give_password(system.system(), ACME, user_id, password).await;
+        given.expect("the password is one");
+        let router = console::router(system.system().clone(), [7; 32]);
+        Self { system, router, cookie: String::new() }
+    }
+
     async fn send(&self, request: Request<Body>) -> (Response<()>, String) {
         let answer = self.router.clone().oneshot(request).await.expect("a router answers");
         let (parts, body) = answer.into_parts();
@@ -288,4 +302,56 @@ async fn an_asset_that_the_browser_has_is_not_sent_again() {
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     assert!(body.is_empty());
     assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+}
+
+/// A browser that has the cookie an answer gave it.
+fn with_cookie(browser: Browser, answer: &Response<()>) -> Browser {
+    let cookie = answer.headers()[header::SET_COOKIE].to_str().expect("a cookie is text");
+    let cookie = cookie.split(';').next().expect("its value comes first").to_owned();
+    Browser { cookie, ..browser }
+}
+
+#[tokio::test]
+async fn a_password_signs_in_and_the_account_shows_where() {
+    let browser = Browser::start_of_accounts().await;
+    let form = |password| {
+        format!("organisation=Acme&email=staff%40acme.test&password={password}&next=%2Faccount")
+    };
+
+    let (wrong, page) = browser.post("/sign-in", form("not-the-password")).await;
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    assert!(page.contains("Organisation, address or password is wrong."), "{page}");
+    assert!(page.contains("value=\"staff@acme.test\""), "nobody types it again");
+    let (right, _) = browser.post("/sign-in", form("correct-horse-battery")).await;
+    assert_eq!(location(&right), "/account");
+    let browser = with_cookie(browser, &right);
+    let (_, account) = browser.get("/account").await;
+
+    assert!(account.contains("staff@acme.test") && account.contains("this one"), "{account}");
+    browser.system.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_signing_out_ends_the_session() {
+    let browser = Browser::start_of_accounts().await;
+    let form = "organisation=acme&email=staff%40acme.test&password=correct-horse-battery";
+    let (signed_in, _) = browser.post("/sign-in", form.to_owned()).await;
+    let browser = with_cookie(browser, &signed_in);
+    let (_, account) = browser.get("/account").await;
+    let (_, rest) = account.split_once("name=\"_csrf_token\" value=\"").expect("it has forms");
+    let csrf = rest.split('"').next().expect("an attribute ends").to_owned();
+
+    let make = format!("_csrf_token={csrf}&do=create_token&label=nightly&scopes=accounts%3Aread");
+    let (_, made) = browser.post("/account", make).await;
+    let (_, again) = browser.get("/account").await;
+    let foreign = "_csrf_token=forged&do=create_token&label=nightly".to_owned();
+    let (forged, _) = browser.post("/account", foreign).await;
+    browser.post("/sign-out", format!("_csrf_token={csrf}")).await;
+    let (after, _) = browser.get("/account").await;
+
+    assert!(made.contains("fin_api_"), "{made}");
+    assert!(again.contains("nightly") && !again.contains("fin_api_"), "{again}");
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN);
+    assert_eq!(location(&after), "/sign-in?next=%2Faccount", "the cookie is good for nothing");
+    browser.system.stop().await;
 }
