@@ -70,7 +70,9 @@ pub async fn file(
     connection: &mut PgConnection,
     number: i64,
 ) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let Some(listed) = list(connection, Some(number + 1), 1).await?.pop() else { return Ok(None) };
+    // The number is the caller's, who may ask for any.
+    let before = number.saturating_add(1);
+    let Some(listed) = list(connection, Some(before), 1).await?.pop() else { return Ok(None) };
     if listed.body.number != number {
         return Ok(None);
     }
