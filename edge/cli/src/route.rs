@@ -63,7 +63,9 @@ impl Route {
             takes_body: matches!(method, Method::POST | Method::PUT),
             takes_version: matches!(method, Method::PUT | Method::DELETE)
                 && operation.input_schema["properties"].get(EXPECTED_VERSION).is_some(),
-            takes_key: method == Method::POST && operation.kind == OperationKind::Command,
+            takes_key: method == Method::POST
+                && operation.kind == OperationKind::Command
+                && !operation.spec.is_confidential(),
             method,
         })
     }
