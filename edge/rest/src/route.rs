@@ -27,7 +27,7 @@ pub(crate) struct Route {
     pub(crate) input_schema: Value,
     pub(crate) output_schema: Value,
     /// Whether repeating it with an Idempotency-Key is done once.
-    pub(crate) is_command: bool,
+    pub(crate) remembers: bool,
     /// The address of what it creates, if that can be read.
     pub(crate) created: Option<String>,
     pub(crate) versioning: Versioning,
@@ -103,7 +103,9 @@ impl Route {
             description: operation.description.clone(),
             input_schema: operation.input_schema.clone(),
             output_schema: operation.output_schema.clone(),
-            is_command: operation.kind == OperationKind::Command,
+            remembers: operation.kind == OperationKind::Command
+                && matches!(spec.verb(), Verb::Create | Verb::Invoke)
+                && !spec.is_confidential(),
             created: None,
             versioning: Versioning::of(&operation.input_schema),
             deprecation: spec.deprecation(),
@@ -197,7 +199,7 @@ pub(crate) mod tests {
             description: "Open a job order.\n\nIt starts empty.".into(),
             input_schema: json!({"type": "object"}),
             output_schema: json!({"type": "object"}),
-            is_command: verb != Verb::Read,
+            remembers: matches!(verb, Verb::Create | Verb::Invoke),
             created: None,
             versioning: Versioning::None,
             deprecation: None,

@@ -1,17 +1,22 @@
 //! One operation of the document: its parameters, its body, who may call it.
 
-use platform::{Access, Role, allows};
+use platform::{Access, Role, Verb, allows};
 use serde_json::{Map, Value, json};
 
 use super::example::example;
 use super::reference::hoist;
 use super::response::responses;
-use crate::route::Route;
+use crate::condition::EXPECTED_VERSION;
+use crate::route::{Route, Versioning};
 
 /// The operation at a route. Named parts of its schemas are added to `schemas`.
 pub(super) fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
     let prefix = format!("{}.{}", route.domain, route.name);
-    let input = hoist(&route.input_schema, &format!("{prefix}.input"), schemas);
+    let mut input = hoist(&route.input_schema, &format!("{prefix}.input"), schemas);
+    // The version may come in If-Match instead.
+    if let Some(required) = input.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != EXPECTED_VERSION);
+    }
     let output = hoist(&route.output_schema, &format!("{prefix}.output"), schemas);
     let in_path: Vec<&str> = route.path_parameters().collect();
     let mut parameters: Vec<Value> =
@@ -50,8 +55,13 @@ pub(super) fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Valu
 /// The headers a caller may or must send.
 fn headers(route: &Route) -> Vec<Value> {
     let mut names = Vec::new();
-    if route.takes_key() && route.is_command {
+    if route.remembers {
         names.push("idempotency_key");
+    }
+    if route.verb == Verb::Read {
+        names.push("if_none_match");
+    } else if route.versioning != Versioning::None {
+        names.push("if_match");
     }
     names.extend(["correlation_id", "traceparent"]);
     let refer = |name| json!({ "$ref": format!("#/components/parameters/{name}") });

@@ -19,7 +19,7 @@ pub(super) fn bearer() -> Value {
 /// Status, code and detail of an example, and when such a problem comes.
 type Told = (u16, &'static str, &'static str, &'static str);
 
-const PROBLEMS: [Told; 12] = [
+const PROBLEMS: [Told; 15] = [
     (
         400,
         "malformed_json",
@@ -56,7 +56,19 @@ const PROBLEMS: [Told; 12] = [
         "job order 01900000-0000-7000-8000-000000000001 is filled, so nothing about it can change",
         "The state of things does not allow this now.",
     ),
+    (
+        412,
+        "version_changed",
+        "it has changed: version 1 was expected, and it has version 2; read it again",
+        "The thing has another version than the one that was named.",
+    ),
     (413, "body_too_large", "a body has at most 1048576 bytes", "The body is too large."),
+    (
+        414,
+        "address_too_long",
+        "an address has at most 8192 bytes",
+        "The path and the query string are too long.",
+    ),
     (
         415,
         "unsupported_media_type",
@@ -68,6 +80,12 @@ const PROBLEMS: [Told; 12] = [
         "malformed_input",
         "/headcount: this field is required",
         "The input breaks a rule; `errors` name the fields.",
+    ),
+    (
+        428,
+        "precondition_required",
+        "say which version you mean: If-Match: <the ETag of what you read>",
+        "No version is named, neither by `If-Match` nor by `expected_version`.",
     ),
     (
         429,
@@ -198,7 +216,19 @@ pub(super) fn headers() -> Value {
             text.clone(),
         ),
         "retry-after": header("Seconds to wait before asking again.", seconds),
-        "www-authenticate": header("How to authenticate.", text),
+        "www-authenticate": header("How to authenticate.", text.clone()),
+        "etag": header(
+            "Names what was answered: for `If-None-Match` at the next reading, and, of what has a \
+             `version`, for `If-Match` at a change.",
+            text.clone(),
+        ),
+        "link": header(
+            "Addresses beside this one: the next page of a list (`rel=\"next\"`), and what to use \
+             instead of what is deprecated (`rel=\"successor-version\"`).",
+            text.clone(),
+        ),
+        "deprecation": header("Since when this is deprecated (RFC 9745).", text.clone()),
+        "sunset": header("When it ends (RFC 8594).", text),
         "idempotent-replayed": header(
             "There if the answer is that of an earlier request with the same Idempotency-Key.",
             json!({ "const": "true" }),
@@ -235,6 +265,18 @@ pub(super) fn parameters() -> Value {
                 "type": "string",
                 "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
             }),
+        ),
+        "if_match": parameter(
+            "if-match",
+            "The `ETag` of what was read: a change of anything else is refused. It stands for the \
+             field `expected_version`, and only one of both may be given.",
+            json!({ "type": "string", "pattern": "^\"[0-9]{1,18}\"$" }),
+        ),
+        "if_none_match": parameter(
+            "if-none-match",
+            "The `ETag` of what the caller has already. If it is still the same, the answer is 304 \
+             without a body.",
+            json!({ "type": "string" }),
         ),
         "idempotency_key": parameter(
             "idempotency-key",
