@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Clients that are not ours against a platform of their own: a browser, Phoenix's client from npm,
-# MCP's from npm and PyPI, promtool. Starts the program that FINNEST_BIN names, with demo data and an embedded database, and
-# ends with a line that counts what was checked.
+# MCP's from npm and PyPI, schemathesis, promtool. Starts the program that FINNEST_BIN names, with
+# demo data and an embedded database, and ends with a line that counts what was checked.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -66,6 +66,16 @@ if [ "$ready" -eq 0 ]; then
         failed=$((failed + ${bad% failed}))
     else
         verdict "${python_status:-1}" "the Python client of MCP says how many checks passed"
+    fi
+
+    scripts/schemathesis.sh 2>&1 | tee "$log"
+    counts=$(tail -n 1 "$log" | grep -E '^[0-9]+ passed, [0-9]+ failed$')
+    if [ -n "$counts" ]; then
+        passed=$((passed + ${counts%% passed*}))
+        bad=${counts##*passed, }
+        failed=$((failed + ${bad% failed}))
+    else
+        verdict 1 "schemathesis says how many operations keep to the document"
     fi
 
     if command -v promtool >/dev/null; then
