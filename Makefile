@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events bench-jobs assets
-.PHONY: clean mcp-conformance
+.PHONY: clean fuzz mcp-conformance
 
 CARGO ?= cargo
 
@@ -25,6 +25,9 @@ check: ## Format, lints, documentation and dependencies, as the gate sees them
 models: ## Try every order of events on what threads share without a lock
 	@CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/models $(CARGO) run --release \
 		--quiet --manifest-path runtime/otp/models/Cargo.toml
+
+fuzz: ## Throw bytes at what reads bytes, SECONDS_EACH=60 per target
+	@scripts/fuzz.sh
 
 faults: ## Do harm under load and write docs/reliability.md; QUICK=1 does less and writes no page
 	@scripts/install.sh test

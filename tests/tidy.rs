@@ -75,7 +75,7 @@ pub(crate) fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
 }
 
 fn rust() -> Vec<Source> {
-    sources(&["runtime", "domains", "edge", "examples", "tests", "benches"], ".rs")
+    sources(&["runtime", "domains", "edge", "examples", "tests", "benches", "fuzz"], ".rs")
 }
 
 #[track_caller]

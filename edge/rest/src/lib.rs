@@ -17,6 +17,8 @@ mod answer;
 mod auth;
 mod condition;
 mod docs;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod input;
 mod json;

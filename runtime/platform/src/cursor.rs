@@ -10,7 +10,7 @@ use kernel::Scope;
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::listing::{BadCursor, CURSOR_CHARACTERS_MAX};
+use crate::listing::{BadCursor, CURSOR_CHARACTERS_MAX, bytes};
 use crate::operation::Operation;
 use crate::refusal::Result;
 use crate::secret::MasterSecret;
@@ -84,11 +84,6 @@ fn mac(secret: &MasterSecret, scope: &Scope, operation: &Operation, key: &str) -
     mac
 }
 
-fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use kernel::{DomainName, OrgId, Role, UserId};
@@ -148,6 +143,31 @@ mod tests {
         assert_eq!(open(&SECRET, &globex, &things), refused);
         assert_eq!(open(&SECRET, &acme, &others), refused);
         assert_eq!(open(&MasterSecret::new([8; 32]), &acme, &things), refused);
+    }
+
+    #[test]
+    fn a_cursor_has_one_spelling() {
+        let acme = scope(OrgId::new());
+        let things = Operation::query::<ListThings>(DomainName::new("fixture"));
+        let cursor = |key: u8| {
+            let mut answer = json!({ "next": key.to_string() });
+            sign(&SECRET, &acme, &things, &mut answer);
+            answer["next"].as_str().expect("it is text").to_owned()
+        };
+        let is_good =
+            |cursor: &str| opened(&SECRET, &acme, &things, json!({ "cursor": cursor })).is_ok();
+        // Among so many codes are some that begin with a zero.
+        let cursors: Vec<String> = (0..=u8::MAX).map(cursor).collect();
+        let respelled = cursors.iter().flat_map(|cursor| {
+            let (key, code) = cursor.split_at(cursor.len() - CODE_DIGITS);
+            let plus = code.strip_prefix('0').map(|rest| format!("{key}+{rest}"));
+            plus.into_iter().chain([format!("{key}{}", code.to_uppercase())])
+        });
+        let respelled: Vec<String> = respelled.filter(|cursor| !cursors.contains(cursor)).collect();
+
+        assert!(cursors.iter().all(|cursor| is_good(cursor)));
+        assert!(respelled.iter().any(|cursor| cursor.contains('+')));
+        assert!(!respelled.iter().any(|cursor| is_good(cursor)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod domain;
 mod feed;
 mod flags;
 mod form;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heavy;
 mod home;
 mod idempotency;

@@ -116,16 +116,24 @@ impl Cursor {
     /// # Errors
     /// [`BadCursor`] when the text is not a cursor of this list.
     pub fn key<K: DeserializeOwned>(&self) -> Result<K, BadCursor> {
-        let digits = self.0.as_bytes();
-        if !digits.len().is_multiple_of(2) {
-            return Err(BadCursor);
-        }
-        let bytes: Option<Vec<u8>> = digits
-            .chunks_exact(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
+        let bytes = bytes(&self.0);
         serde_json::from_slice(&bytes.ok_or(BadCursor)?).map_err(|_| BadCursor)
     }
+}
+
+/// What these hexadecimal digits stand for. They are taken as we write them, in lower case, so that
+/// no two texts are the same cursor.
+pub(crate) fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let pairs = digits.as_bytes().chunks(2).map(|pair| match *pair {
+        [high, low] => Some((digit(high)? << 4) | digit(low)?),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 impl JsonSchema for Cursor {
@@ -176,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in ["", "7", "zz", "ää", "22"] {
+        for text in ["", "7", "zz", "ää", "22", "+a37", "0A37"] {
             let cursor = Cursor(text.to_owned());
 
             assert_eq!(cursor.key::<i32>(), Err(BadCursor), "{text}");
