@@ -1,8 +1,8 @@
 # Finnest in one word each. `make` alone shows them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check models faults faults-jobs bench bench-otp bench-events bench-jobs assets
-.PHONY: clean fuzz mcp-conformance
+.PHONY: help install run test check models faults faults-jobs bench bench-otp bench-edge
+.PHONY: bench-events bench-jobs assets clean fuzz mcp-conformance
 
 CARGO ?= cargo
 
@@ -43,6 +43,9 @@ bench: ## Measure the limits the platform holds
 
 bench-otp: ## Measure supervision against Erlang; QUICK=1 takes under a minute and writes no page
 	@QUICK=$(QUICK) scripts/bench-otp.sh
+
+bench-edge: ## Measure sockets and HTTP against their limits; QUICK=1 takes a minute and writes no page
+	@QUICK=$(QUICK) scripts/bench-edge.sh
 
 bench-events: ## Measure the event log against its server; QUICK=1 takes a minute, FULL=1 half an hour
 	@QUICK=$(QUICK) FULL=$(FULL) scripts/bench-events.sh
