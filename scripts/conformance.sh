@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The official conformance suite of MCP against the surface, with a domain made for it
-# (edge/mcp/examples/conformance.rs). What it asks for and the surface does not offer is listed with
+# (edge/mcp/examples/agents.rs). What it asks for and the surface does not offer is listed with
 # the reason in tests/conformance/baseline.yml. Ends with the suite's own verdict.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
-server=$target/debug/examples/conformance
+server=$target/debug/examples/agents
 [ -n "${FINNEST_BUILT:-}" ] && [ -x "$server" ] ||
-    cargo build --locked --quiet -p mcp --example conformance || exit 1
+    cargo build --locked --quiet -p mcp --example agents || exit 1
 (cd tests/conformance && npm ci --silent --no-audit --no-fund) || exit 1
 
 suite=tests/conformance/node_modules

@@ -57,7 +57,7 @@ const GUARDED: &[(&str, &[&str])] = &[
         ],
     ),
     ("async-nats", &["nats"]),
-    ("axum", &["rest", "mcp", "socket", "live", "console", "server"]),
+    ("axum", &["rest", "mcp", "socket", "live", "console", "server", "benches"]),
     ("tower", &["rest", "mcp", "socket", "live", "console", "server"]),
     ("maud", &["rest", "console"]),
     ("clap", &["cli", "server"]),
