@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
 /// How long clients may say nothing before a benchmark has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Events that may be on their way to a subscriber: fewer than its queue holds.
 const AHEAD_MAX: u64 = 48;
 

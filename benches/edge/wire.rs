@@ -65,7 +65,7 @@ impl Wire {
         match u8::try_from(text.len()) {
             Ok(length) if length < 126 => frame.push(0x80 | length),
             _ => {
-                frame.push(0x80 | 126);
+                frame.push(0x80 | 0x7e);
                 let length = u16::try_from(text.len()).map_err(io::Error::other)?;
                 frame.extend(length.to_be_bytes());
             }
