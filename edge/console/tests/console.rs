@@ -341,8 +341,8 @@ async fn a_token_is_shown_once_and_signing_out_ends_the_session() {
     let (_, rest) = account.split_once("name=\"_csrf_token\" value=\"").expect("it has forms");
     let csrf = rest.split('"').next().expect("an attribute ends").to_owned();
 
-    let make = format!("_csrf_token={csrf}&do=create_token&label=nightly&scopes=accounts%3Aread");
-    let (_, made) = browser.post("/account", make).await;
+    let wanted = format!("_csrf_token={csrf}&do=create_token&label=nightly&scopes=accounts%3Aread");
+    let (_, made) = browser.post("/account", wanted).await;
     let (_, again) = browser.get("/account").await;
     let foreign = "_csrf_token=forged&do=create_token&label=nightly".to_owned();
     let (forged, _) = browser.post("/account", foreign).await;
