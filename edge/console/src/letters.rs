@@ -2,7 +2,7 @@
 //! such a link.
 
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::request;
 use crate::router::Console;
 use crate::sign_in;
-use crate::signing::{ask, refused};
+use crate::signing::{Guest, ask, refused};
 use crate::viewer::query_field;
 use crate::watching::sentence;
 
@@ -54,20 +54,9 @@ pub(crate) fn page(headers: &HeaderMap, query: RawQuery, letter: Letter) -> Resp
 }
 
 /// Its form.
-pub(crate) async fn set(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    body: String,
-    letter: Letter,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let fields = format!("?{body}");
-    let field = |name| query_field(&fields, name).unwrap_or_default();
-    let token = field("token");
-    let theme = request::theme(&headers);
-    let input = json!({ "token": token, "new_password": field("new_password") });
+pub(crate) async fn set(State(console): State<Console>, guest: Guest, letter: Letter) -> Response {
+    let (token, theme) = (guest.field("token"), guest.theme);
+    let input = json!({ "token": token, "new_password": guest.field("new_password") });
     match ask(&console, letter.operation(), input).await {
         Ok(_) => {
             let body = html! {
@@ -117,21 +106,12 @@ pub(crate) fn forgotten(headers: &HeaderMap) -> Response {
 }
 
 /// Its form. The answer is the same whether there is such a user or not.
-pub(crate) async fn send(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let fields = format!("?{body}");
-    let field = |name| query_field(&fields, name).unwrap_or_default();
+pub(crate) async fn send(State(console): State<Console>, guest: Guest) -> Response {
     let input = json!({
-        "organisation": field("organisation").trim().to_lowercase(),
-        "email": field("email").trim(),
+        "organisation": guest.field("organisation").trim().to_lowercase(),
+        "email": guest.field("email").trim(),
     });
-    let theme = request::theme(&headers);
+    let theme = guest.theme;
     match ask(&console, "request_password_reset", input).await {
         Ok(_) => {
             let body = html! {

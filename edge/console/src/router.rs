@@ -72,18 +72,14 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
             get(|headers: HeaderMap, query| async move {
                 letters::page(&headers, query, Letter::Invitation)
             })
-            .post(|console, headers, form| {
-                letters::set(console, headers, form, Letter::Invitation)
-            }),
+            .post(|console, guest| letters::set(console, guest, Letter::Invitation)),
         )
         .route(
             Letter::PasswordReset.address(),
             get(|headers: HeaderMap, query| async move {
                 letters::page(&headers, query, Letter::PasswordReset)
             })
-            .post(|console, headers, form| {
-                letters::set(console, headers, form, Letter::PasswordReset)
-            }),
+            .post(|console, guest| letters::set(console, guest, Letter::PasswordReset)),
         )
         .route("/account", get(account_page::show).post(account_page::act))
         .route("/sign-out", post(sign_out))

@@ -3,15 +3,18 @@
 //!
 //! A password becomes a session, whose token is the cookie: revoking the session ends it.
 
-use axum::extract::{RawQuery, State};
+use axum::Extension;
+use axum::extract::{FromRequest, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use platform::{CredentialKind, Error, Kind, Scope};
+use maud::html;
+use platform::{Caller, CredentialKind, Error, Kind, Peer, Scope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::request::{self, Visit};
 use crate::router::{Console, keeping};
+use crate::shell::Theme;
 use crate::sign_in::{self, Device, Form};
 use crate::viewer::query_field;
 use crate::watching::sentence;
@@ -22,53 +25,96 @@ pub(crate) const ACCOUNTS: &str = "accounts";
 /// How much of what a browser says of itself is kept for the list of sessions.
 const CLIENT_CHARACTERS_MAX: usize = 200;
 
+/// A form of somebody who has not signed in, sent by a page of ours.
+pub(crate) struct Guest {
+    pub headers: HeaderMap,
+    pub theme: Theme,
+    form: String,
+}
+
+impl Guest {
+    /// A field of the form; empty if there is none.
+    pub(crate) fn field(&self, name: &str) -> String {
+        query_field(&self.form, name).unwrap_or_default()
+    }
+
+    /// A code as people type it, with blanks where they like.
+    fn code(&self) -> String {
+        self.field("code").split_whitespace().collect()
+    }
+}
+
+impl FromRequest<Console> for Guest {
+    type Rejection = Response;
+
+    /// Whoever guesses does it from somewhere, so addresses are counted here as at other doors.
+    async fn from_request(request: Request, console: &Console) -> Result<Self, Response> {
+        let headers = request.headers().clone();
+        if !live::is_same_origin(&headers) {
+            return Err(StatusCode::FORBIDDEN.into_response());
+        }
+        let theme = request::theme(&headers);
+        admit(console, theme, request.extensions().get::<Peer>())?;
+        let form = String::from_request(request, console).await;
+        let form = form.map_err(IntoResponse::into_response)?;
+        Ok(Self { headers, theme, form: format!("?{form}") })
+    }
+}
+
+/// Counts a guess from somewhere, and tells who makes too many to wait.
+#[expect(clippy::result_large_err, reason = "it is an answer")]
+fn admit(console: &Console, theme: Theme, peer: Option<&Peer>) -> Result<(), Response> {
+    let admitted = console.system.admit(Caller::stranger(peer));
+    admitted.map(drop).map_err(|error| {
+        let problem = sentence(error.message());
+        refused(&error, sign_in::card(theme, "Too often", Some(&problem), &html! {}))
+    })
+}
+
 /// The page with the form; a token in its address signs in at once.
 pub(crate) async fn page(
     State(console): State<Console>,
     headers: HeaderMap,
+    peer: Option<Extension<Peer>>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let url = format!("?{}", query.unwrap_or_default());
     let next = query_field(&url, "next").unwrap_or_default();
     if let Some(token) = query_field(&url, "token") {
+        let peer = peer.map(|Extension(peer)| peer);
+        if let Err(answer) = admit(&console, request::theme(&headers), peer.as_ref()) {
+            return answer;
+        }
         return by_token(&console, &headers, &token, &next).await;
     }
     Html(sign_in::page(&empty(&console, &headers, &next))).into_response()
 }
 
 /// Its form, with a password or a token.
-pub(crate) async fn form(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    form: String,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let form = format!("?{form}");
-    let field = |name| query_field(&form, name).unwrap_or_default();
+pub(crate) async fn form(State(console): State<Console>, guest: Guest) -> Response {
+    let field = |name| guest.field(name);
     let next = field("next");
     let token = field("token");
     if !token.is_empty() {
-        return by_token(&console, &headers, token.trim(), &next).await;
+        return by_token(&console, &guest.headers, token.trim(), &next).await;
     }
     let (organisation, email) = (field("organisation"), field("email"));
     let input = json!({
         "organisation": organisation.trim().to_lowercase(),
         "email": email.trim(),
         "password": field("password"),
-        "client": client(&headers),
+        "client": client(&guest.headers),
         "kind": "session",
     });
     match ask(&console, "sign_in", input).await {
-        Ok(answer) => answered(&console, &headers, &answer, &next).await,
+        Ok(answer) => answered(&console, &guest.headers, &answer, &next).await,
         Err(error) => {
             let problem = sentence(error.message());
             let page = sign_in::page(&Form {
                 problem: Some(&problem),
                 organisation: organisation.trim(),
                 email: email.trim(),
-                ..empty(&console, &headers, &next)
+                ..empty(&console, &guest.headers, &next)
             });
             refused(&error, page)
         }
@@ -76,26 +122,16 @@ pub(crate) async fn form(
 }
 
 /// The form that asks for a code.
-pub(crate) async fn code(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    form: String,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let form = format!("?{form}");
-    let field = |name| query_field(&form, name).unwrap_or_default();
+pub(crate) async fn code(State(console): State<Console>, guest: Guest) -> Response {
+    let field = |name| guest.field(name);
     let (challenge, next) = (field("challenge"), field("next"));
-    let code: String = field("code").split_whitespace().collect();
-    let input = json!({ "challenge": challenge, "code": code });
+    let input = json!({ "challenge": challenge, "code": guest.code() });
     match ask(&console, "answer_second_factor", input).await {
-        Ok(answer) => answered(&console, &headers, &answer, &next).await,
+        Ok(answer) => answered(&console, &guest.headers, &answer, &next).await,
         Err(error) => {
-            let theme = request::theme(&headers);
             let next = sign_in::safe_path(&next);
             let problem = sentence(error.message());
-            refused(&error, sign_in::code_page(theme, &challenge, next, Some(&problem)))
+            refused(&error, sign_in::code_page(guest.theme, &challenge, next, Some(&problem)))
         }
     }
 }
@@ -129,21 +165,11 @@ async fn answered(console: &Console, headers: &HeaderMap, answer: &Value, next: 
 }
 
 /// The form of the page that sets a second factor up before anything else may be done.
-pub(crate) async fn enrol(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    form: String,
-) -> Response {
-    if !live::is_same_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let form = format!("?{form}");
-    let field = |name| query_field(&form, name).unwrap_or_default();
+pub(crate) async fn enrol(State(console): State<Console>, guest: Guest) -> Response {
+    let field = |name| guest.field(name);
     let (challenge, next) = (field("challenge"), field("next"));
-    let code: String = field("code").split_whitespace().collect();
-    let theme = request::theme(&headers);
-    let next = sign_in::safe_path(&next);
-    let input = json!({ "challenge": challenge, "code": code });
+    let (theme, next) = (guest.theme, sign_in::safe_path(&next));
+    let input = json!({ "challenge": challenge, "code": guest.code() });
     match ask(&console, "confirm_to_sign_in", input).await {
         Ok(answer) => {
             let token = answer["session"]["token"].as_str().unwrap_or_default();

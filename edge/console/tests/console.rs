@@ -355,3 +355,38 @@ async fn a_token_is_shown_once_and_signing_out_ends_the_session() {
     assert_eq!(location(&after), "/sign-in?next=%2Faccount", "the cookie is good for nothing");
     browser.system.stop().await;
 }
+
+/// Asks again until there is no place left, as somebody who guesses does.
+async fn until_refused(ask: impl AsyncFn() -> (Response<()>, String)) -> (Response<()>, String) {
+    for _ in 0..GUESSES_MAX {
+        let (answer, page) = ask().await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            return (answer, page);
+        }
+    }
+    panic!("{GUESSES_MAX} guesses were looked at");
+}
+
+/// Far more than the one at once that the test allows.
+const GUESSES_MAX: usize = 100;
+
+#[tokio::test]
+async fn who_guesses_without_end_is_told_to_wait_at_every_form() {
+    let tuning = "[edge]\naddress_per_second = 1\naddress_burst = 1\n";
+    let edge = Box::new(|_: &platform::System| Vec::new());
+    let system = testkit::start_with([], Clock::system(), tuning, edge).await;
+    let router = console::router(system.system().clone(), [7; 32]);
+    let browser = Browser { system, router, cookie: String::new() };
+
+    let guess = "token=a-guess";
+    let posted = until_refused(async || browser.post("/sign-in", guess.to_owned()).await).await;
+    let opened = until_refused(async || browser.get("/sign-in?token=a-guess").await).await;
+    let letter = async || browser.post("/reset-password", guess.to_owned()).await;
+    let letter = until_refused(letter).await;
+
+    for (answer, page) in [posted, opened, letter] {
+        assert!(answer.headers().contains_key(header::RETRY_AFTER), "it says how long");
+        assert!(page.contains("Too often"), "{page}");
+    }
+    browser.system.stop().await;
+}

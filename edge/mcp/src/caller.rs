@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** the organisation comes from the token and from nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use platform::{Access, Caller as Asking, Domain, Identity, Peer, Scope, Surface, System};
@@ -54,7 +52,7 @@ impl Caller {
         let token = bearer(&parts.headers).ok_or_else(|| Refused::unauthenticated(None))?;
         let Some(identity) = system.authenticate(token).await? else {
             // Each guess costs a question to the database, so nobody may guess without end.
-            system.admit(Asking::Stranger(address(parts)))?;
+            system.admit(Asking::stranger(parts.extensions.get::<Peer>()))?;
             return Err(Refused::unauthenticated(Some("invalid_token")));
         };
         let scope = identity.scope_at(Surface::Mcp, ids.correlation_id).traced(ids.traceparent);
@@ -84,12 +82,6 @@ impl Caller {
             && platform::allows(self.identity.role, entry.access)
             && right.is_none_or(|right| self.scope.authority.allows(entry.domain.as_str(), right))
     }
-}
-
-/// Where a request comes from. Without a listener in front nobody knows, and all are one.
-fn address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<Peer>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address)
 }
 
 /// The token of an `Authorization` header; the scheme's name is case-insensitive.

@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** the organisation comes from the token and from nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use platform::{Access, Budget, Caller, Identity, Peer, Scope, System};
@@ -23,7 +21,7 @@ pub(crate) async fn admit(
     parts: &Parts,
 ) -> Result<(Scope, Budget), Problem> {
     let ids = parts.extensions.get::<RequestIds>().expect("the outermost layer puts them there");
-    let stranger = Caller::Stranger(address(parts));
+    let stranger = Caller::stranger(parts.extensions.get::<Peer>());
     let (scope, budget) = if access == Access::Anyone {
         (Scope::anonymous(ids.correlation_id), system.admit(stranger)?)
     } else {
@@ -31,12 +29,6 @@ pub(crate) async fn admit(
         (identity.scope(ids.correlation_id), system.admit(Caller::Known(&identity))?)
     };
     Ok((scope.traced(ids.traceparent), budget))
-}
-
-/// Where a request comes from. Without a listener in front nobody knows, and all are one.
-fn address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<Peer>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address)
 }
 
 async fn identify(

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -38,6 +38,15 @@ pub enum Caller<'a> {
     Known(&'a Identity),
     /// Somebody at this address who has shown no credential, or one that nobody has.
     Stranger(IpAddr),
+}
+
+impl Caller<'static> {
+    /// Whoever sends a request and has shown nothing. Without a listener in front, as in tests,
+    /// nobody knows where from, and all are one.
+    #[must_use]
+    pub fn stranger(peer: Option<&Peer>) -> Self {
+        Self::Stranger(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address))
+    }
 }
 
 /// Who is at the other end of a request, as the listener knows it; it puts this into each request.
@@ -226,7 +235,7 @@ impl Clock for TokioClock {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     use kernel::{Role, SecondFactor, UserId};
 
