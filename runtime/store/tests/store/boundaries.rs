@@ -251,6 +251,25 @@ async fn months_are_made_once_and_a_month_with_strays_is_left_out() {
     assert_eq!(again.expect("asking again does no harm"), 0);
 }
 
+#[tokio::test]
+async fn who_records_while_the_month_is_being_made_waits_and_finds_it() {
+    let log = TestLog::create().await;
+    let mut event = opened(OrgId::new(), 1);
+    event.recorded_at = instant("2035-01-15T00:00:00Z");
+    let mut runtime = store::begin(log.log.pool()).await.expect("the runtime may connect");
+    let january = event.recorded_at.date_naive();
+    store::partition::ensure(&mut runtime, january, 0).await.expect("it can be made");
+
+    let commit = async {
+        log.somebody_waits().await;
+        runtime.commit().await.expect("nothing is in the way");
+    };
+    tokio::join!(log.record(&event), commit);
+
+    let in_its_month = "select count(*) from events.domain_events_2035_01";
+    assert_eq!(log.count(in_its_month).await, 1);
+}
+
 fn assert_refused(result: &Result<(), AppendError>, expected: &str) {
     let Err(AppendError::Database { source, .. }) = result else {
         panic!("{result:?}");
