@@ -106,22 +106,34 @@ pub(crate) async fn begin(tx: &mut Tx<'_>, session: Begin) -> Result<Handed> {
         .await?;
     match kind {
         SessionKind::Session => Ok(Handed { session_id, token, refresh_token: None, expires_at }),
-        SessionKind::App => hand_to_app(tx, session_id, user_id, expires_at).await,
+        SessionKind::App => {
+            hand_to_app(tx, Family { session_id, user_id, ends_at: expires_at }, None).await
+        }
     }
 }
 
-/// Makes the next pair of tokens of an app whose session ends at `ends_at`.
+/// The session of an app, as its tokens need it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Family {
+    pub(crate) session_id: Uuid,
+    pub(crate) user_id: UserId,
+    /// When it ends at the latest.
+    pub(crate) ends_at: Timestamp,
+}
+
+/// Makes the next pair of tokens of an app, for the refresh token that was shown, if one was.
 pub(crate) async fn hand_to_app(
     tx: &mut Tx<'_>,
-    session_id: Uuid,
-    user_id: UserId,
-    ends_at: Timestamp,
+    family: Family,
+    made_from: Option<Uuid>,
 ) -> Result<Handed> {
+    let Family { session_id, user_id, ends_at } = family;
     let (now, org_id, profile) = (tx.now(), tx.org_id(), tx.profile()?);
+    let access_id = Uuid::now_v7();
     let token = new_secret("acc");
     let expires_at = (now + ACCESS_FOR).min(ends_at);
     let row = Row {
-        id: Uuid::now_v7(),
+        id: access_id,
         user_id,
         kind: CredentialKind::Access,
         label: "access",
@@ -136,8 +148,9 @@ pub(crate) async fn hand_to_app(
     let (refresh_token, digest) = one_time::new("ref", org_id);
     sqlx::query(
         "insert into accounts.refresh_tokens
-             (refresh_token_id, org_id, session_id, user_id, digest, created_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+             (refresh_token_id, org_id, session_id, user_id, digest, created_at, expires_at,
+              made_from, access_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(Uuid::now_v7())
     .bind(org_id)
@@ -146,6 +159,8 @@ pub(crate) async fn hand_to_app(
     .bind(digest)
     .bind(now)
     .bind((now + SessionKind::App.idle(profile)).min(ends_at))
+    .bind(made_from)
+    .bind(access_id)
     .execute(tx.connection())
     .await?;
     Ok(Handed { session_id, token, refresh_token: Some(refresh_token), expires_at })
@@ -167,11 +182,14 @@ struct Row<'a> {
 
 async fn insert(tx: &mut Tx<'_>, row: Row<'_>) -> Result<()> {
     let (org_id, now) = (tx.org_id(), tx.now());
+    // An access token has not been used before somebody shows it: a refresh may be repeated until
+    // then.
+    let last_used_at = (row.kind != CredentialKind::Access).then_some(now);
     let idle_ms = row.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
     sqlx::query(
         "insert into platform.tokens (id, org_id, user_id, kind, label, token_hash, created_at,
              expires_at, idle_ms, second_factor_at, parent_id, client, last_used_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $7)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(row.id)
     .bind(org_id)
@@ -185,6 +203,7 @@ async fn insert(tx: &mut Tx<'_>, row: Row<'_>) -> Result<()> {
     .bind(row.second_factor_at)
     .bind(row.parent_id)
     .bind(row.client)
+    .bind(last_used_at)
     .execute(tx.connection())
     .await?;
     Ok(())

@@ -54,18 +54,124 @@ async fn an_app_goes_on_by_refreshing_and_each_refresh_token_is_good_once() -> R
     Ok(())
 }
 
+fn refresh_of(answer: &Value) -> Value {
+    json!({"refresh_token": text(answer, "refresh_token")})
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_token_shown_twice_at_once_is_shown_twice() {
+async fn a_refresh_whose_answer_was_lost_is_made_again() -> Result<()> {
+    let (system, clock) = start().await;
+    let first = sign_in(&system, "app").await;
+
+    let lost = call(&system, "refresh", refresh_of(&first)).await?;
+    clock.advance(Duration::from_hours(5));
+    let also_lost = call(&system, "refresh", refresh_of(&first)).await?;
+    let arrived = call(&system, "refresh", refresh_of(&first)).await?;
+    let goes_on = who(&system, text(&arrived, "token")).await;
+    let next = call(&system, "refresh", refresh_of(&arrived)).await?;
+
+    let goes_on = goes_on.expect("the answer that arrived counts");
+    assert_eq!(
+        goes_on.credential.parent_id.map(|id| id.to_string()).as_deref(),
+        Some(text(&first, "session_id"))
+    );
+    assert!(who(&system, text(&lost, "token")).await.is_none());
+    assert!(who(&system, text(&also_lost, "token")).await.is_none());
+    assert!(who(&system, text(&next, "token")).await.is_some());
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_out_for_a_lost_answer_ends_the_session_if_it_is_shown() -> Result<()> {
+    let (system, _) = start().await;
+    let first = sign_in(&system, "app").await;
+    let lost = call(&system, "refresh", refresh_of(&first)).await?;
+    let arrived = call(&system, "refresh", refresh_of(&first)).await?;
+
+    let shown = call(&system, "refresh", refresh_of(&lost)).await;
+
+    assert_eq!(shown.expect_err("it was taken back").code(), "refresh_token_refused");
+    assert!(who(&system, text(&arrived, "token")).await.is_none());
+    assert!(call(&system, "refresh", refresh_of(&arrived)).await.is_err());
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_anything_of_an_answer_was_used_the_token_before_it_is_a_copy() -> Result<()> {
+    let (system, _) = start().await;
+    for uses_access_token in [true, false] {
+        let first = sign_in(&system, "app").await;
+        let second = call(&system, "refresh", refresh_of(&first)).await?;
+        let newest = if uses_access_token {
+            assert!(who(&system, text(&second, "token")).await.is_some());
+            second
+        } else {
+            call(&system, "refresh", refresh_of(&second)).await?
+        };
+
+        let copied = call(&system, "refresh", refresh_of(&first)).await;
+
+        assert_eq!(copied.expect_err("it was used").code(), "refresh_token_refused");
+        assert!(who(&system, text(&newest, "token")).await.is_none());
+        assert!(call(&system, "refresh", refresh_of(&newest)).await.is_err());
+    }
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_has_ended_is_good_for_no_lost_answer_either() -> Result<()> {
+    let (system, clock) = start().await;
+    let first = sign_in(&system, "app").await;
+    call(&system, "refresh", refresh_of(&first)).await?;
+
+    clock.advance(Duration::from_hours(14 * 24));
+    let again = call(&system, "refresh", refresh_of(&first)).await;
+
+    assert_eq!(again.expect_err("two weeks are over").code(), "refresh_token_refused");
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_refreshes_at_once_one_answer_counts_and_the_session_goes_on() {
     let (system, _) = start().await;
     let session = sign_in(&system, "app").await;
-    let refresh = || json!({"refresh_token": text(&session, "refresh_token")});
+    let refresh = || refresh_of(&session);
 
     let (one, other) =
         tokio::join!(call(&system, "refresh", refresh()), call(&system, "refresh", refresh()));
 
-    let answers: Vec<_> = [one, other].into_iter().filter_map(Result::ok).collect();
-    assert_eq!(answers.len(), 1);
-    assert!(who(&system, text(&answers[0], "token")).await.is_none());
+    let mut counts = Vec::new();
+    for answer in [one, other] {
+        let answer = answer.expect("nothing of the other was used");
+        counts.push(who(&system, text(&answer, "token")).await.is_some());
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, [false, true]);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_use_and_a_repeated_refresh_at_once_never_both_succeed() {
+    let (system, _) = start().await;
+    for _ in 0..8 {
+        let first = sign_in(&system, "app").await;
+        let second = call(&system, "refresh", refresh_of(&first)).await.expect("it is good");
+
+        let (used, repeated) = tokio::join!(
+            who(&system, text(&second, "token")),
+            call(&system, "refresh", refresh_of(&first))
+        );
+
+        assert_ne!(used.is_some(), repeated.is_ok());
+        assert!(who(&system, text(&second, "token")).await.is_none());
+        if let Ok(repeated) = repeated {
+            assert!(who(&system, text(&repeated, "token")).await.is_some());
+        }
+    }
     system.stop().await;
 }
 

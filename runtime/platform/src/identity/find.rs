@@ -105,16 +105,27 @@ pub(super) async fn find(
         transaction.rollback().await?;
         return Ok(None);
     };
-    if row.is_use_old {
-        // Whoever uses a session keeps it, and people see in their list what is in use.
-        sqlx::query("update platform.tokens set last_used_at = $2 where id = $1")
-            .bind(row.id)
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
+    if row.is_use_old && !note_use(&mut transaction, row.id, now).await? {
+        transaction.rollback().await?;
+        return Ok(None);
     }
     transaction.commit().await?;
     identity(row, profile).map(Some)
+}
+
+/// Notes that a credential is used, unless it was revoked while this waited for its row.
+///
+/// Whoever uses a session keeps it, and people see in their list what is in use. The first use is
+/// always noted: until then the domain that keeps credentials may take one back.
+async fn note_use(connection: &mut PgConnection, id: Uuid, now: Timestamp) -> Result<bool> {
+    let noted = sqlx::query(
+        "update platform.tokens set last_used_at = $2 where id = $1 and revoked_at is null",
+    )
+    .bind(id)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected() > 0)
 }
 
 /// Whose the credential of this id is, without using it.
