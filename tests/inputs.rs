@@ -55,6 +55,11 @@ impl Inputs<'_> {
         if operation.check(&input).is_ok() { Ok(input) } else { Err(input) }
     }
 
+    /// The arguments of a job with that schema.
+    pub(crate) fn arguments(&self, schema: &Value) -> Value {
+        self.object("", schema)
+    }
+
     fn object(&self, place: &str, schema: &Value) -> Value {
         let properties = schema["properties"].as_object().into_iter().flatten();
         let filled = properties.filter_map(|(name, property)| {
@@ -132,8 +137,13 @@ fn text(schema: &Value) -> Value {
 
 /// The places of an operation's input that take an id.
 pub(crate) fn id_places(operation: &Operation) -> Vec<String> {
+    id_places_in(&operation.input_schema)
+}
+
+/// The places that take an id in what a schema describes.
+pub(crate) fn id_places_in(schema: &Value) -> Vec<String> {
     let mut places = Vec::new();
-    collect("", &operation.input_schema, &mut places);
+    collect("", schema, &mut places);
     places
 }
 

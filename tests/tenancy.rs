@@ -6,6 +6,7 @@
 
 mod agents;
 mod causes;
+mod jobs;
 mod listening;
 mod operations;
 mod tables;

@@ -65,6 +65,30 @@ pub(super) async fn digest(
     digests
 }
 
+/// The tables that have a row of an organisation with `text` in it.
+pub(super) async fn rows(connection: &mut PgConnection, org_id: OrgId, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in tables(connection).await.into_iter().filter(|table| table.has_org) {
+        let statement = format!(
+            "select exists (
+                 select from {} as row_
+                 where org_id = '{org_id}' and (
+                     position($1 in row_::text) > 0
+                     or position(encode(convert_to($1, 'UTF8'), 'hex') in row_::text) > 0
+                 )
+             )",
+            table.name
+        );
+        let has_one: bool = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(text)
+            .fetch_one(&mut *connection)
+            .await
+            .expect("the owner may look");
+        found.extend(has_one.then_some(table.name));
+    }
+    found
+}
+
 /// A table or view of the platform or of a domain.
 #[derive(Debug)]
 struct Table {

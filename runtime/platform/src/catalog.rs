@@ -7,6 +7,7 @@ use std::any::TypeId;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use kernel::DomainName;
 use serde_json::Value;
 
 use crate::domain::{Domain, EventDeclaration};
@@ -123,6 +124,11 @@ impl Catalog {
     #[must_use]
     pub fn operation(&self, domain: &str, name: &str) -> Option<&Operation> {
         self.domain(domain)?.operations.iter().find(|operation| operation.spec.name() == name)
+    }
+
+    /// Every kind of job, by its queue and its name: those of their own and commands alike.
+    pub fn jobs(&self) -> impl Iterator<Item = (DomainName, &'static str)> {
+        self.domains.iter().flat_map(|domain| domain.jobs.keys().map(|&name| (domain.name, name)))
     }
 
     /// JSON Schema of the arguments of the jobs of that name in that queue.
