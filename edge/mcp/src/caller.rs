@@ -77,7 +77,7 @@ impl Caller {
 
     /// Whether role and credential allow a tool.
     pub(crate) fn may_use(&self, entry: &Entry) -> bool {
-        let right = entry.access.right();
+        let right = entry.spec.right();
         entry.access != Access::Anyone
             && platform::allows(self.identity.role, entry.access)
             && right.is_none_or(|right| self.scope.authority.allows(entry.domain.as_str(), right))

@@ -17,6 +17,8 @@ pub(crate) struct Route {
     pub(crate) name: &'static str,
     pub(crate) verb: Verb,
     pub(crate) access: Access,
+    /// The right that the scopes of a credential must grant, if it has scopes.
+    pub(crate) right: Option<&'static str>,
     pub(crate) category: Category,
     /// Whether a second factor must have been shown of late by whoever has one.
     pub(crate) is_destructive: bool,
@@ -96,6 +98,7 @@ impl Route {
             name: spec.name(),
             verb: spec.verb(),
             access: spec.access(),
+            right: spec.right(),
             category: spec.category(),
             is_destructive: spec.is_destructive(),
             template: format!("{API}/v1/{}{}", operation.domain, spec.path()),
@@ -192,6 +195,7 @@ pub(crate) mod tests {
             name: "open_job_order",
             verb,
             access: Access::Write,
+            right: Some("write"),
             category: Category::Execute,
             is_destructive: false,
             template: template.into(),

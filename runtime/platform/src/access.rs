@@ -34,7 +34,7 @@ pub(crate) fn authorise(scope: &Scope, operation: &Operation, now: Timestamp) ->
         }
     }
     let domain = operation.domain.as_str();
-    if let Some(right) = access.right()
+    if let Some(right) = operation.spec.right()
         && !scope.authority.allows(domain, right)
     {
         return Err(Error::refused(

@@ -91,7 +91,7 @@ impl<'a> Parts<'a> {
     fn opens(self, operation: &Operation, role: Role) -> bool {
         operation.spec.verb() != Verb::Internal
             && (self.domain == "*" || self.domain == operation.domain.as_str())
-            && operation.spec.access().right() == Some(self.right)
+            && operation.spec.right() == Some(self.right)
             && allows(role, operation.spec.access())
     }
 }

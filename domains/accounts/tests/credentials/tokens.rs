@@ -99,6 +99,21 @@ async fn a_caller_learns_why_a_scope_will_not_do_and_what_would() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_see_themselves_makes_a_token_that_sees_that_and_changes_nothing() {
+    let door = Door::open().await;
+    let worker = door.session(Role::Worker, None).await;
+
+    let token =
+        created(&door, &worker.token, json!({ "label": "x", "scopes": ["accounts:read"] })).await;
+    let me = door.call(&token.token, "get_me", json!({})).await.expect("to read is allowed");
+    let refused = door.refuse(&token.token, "rename_me", json!({ "name": "Rosa" })).await;
+
+    assert_eq!(me["role"], "worker", "{me}");
+    assert_eq!((refused.kind(), refused.code()), (Kind::Forbidden, "scope_missing"));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_scopes_carries_no_more_than_what_it_was_made_with() {
     let door = Door::open().await;
     let narrow = door.session(Role::Director, Some(vec!["accounts:write"])).await;

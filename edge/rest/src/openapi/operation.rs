@@ -105,7 +105,7 @@ fn roles(access: Access) -> Vec<&'static str> {
 
 /// The scope that a credential with scopes must carry.
 fn scopes(route: &Route) -> Vec<String> {
-    route.access.right().map(|right| format!("{}:{right}", route.domain)).into_iter().collect()
+    route.right.map(|right| format!("{}:{right}", route.domain)).into_iter().collect()
 }
 
 fn security(route: &Route) -> Value {

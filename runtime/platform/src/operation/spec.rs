@@ -38,20 +38,6 @@ pub enum Access {
     Operate,
 }
 
-impl Access {
-    /// The right that a scope of a credential must grant for it: `read`, `write` or `operate`;
-    /// none for what needs no credential.
-    #[must_use]
-    pub const fn right(self) -> Option<&'static str> {
-        match self {
-            Self::Anyone => None,
-            Self::Read => Some("read"),
-            Self::Member | Self::Write | Self::Administer => Some("write"),
-            Self::Operate => Some("operate"),
-        }
-    }
-}
-
 /// How careful an agent must be with an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Category {
@@ -90,6 +76,7 @@ pub struct Spec {
     is_proposal: bool,
     is_destructive: bool,
     is_confidential: bool,
+    is_like_reading: bool,
     pub(super) deprecation: Option<Deprecation>,
 }
 
@@ -112,6 +99,7 @@ impl Spec {
             is_proposal: false,
             is_destructive: false,
             is_confidential: false,
+            is_like_reading: false,
             deprecation: None,
         }
     }
@@ -171,6 +159,26 @@ impl Spec {
     pub const fn confidential(mut self) -> Self {
         self.is_confidential = true;
         self
+    }
+    /// Changes nothing that anybody reads, though it is no read: a credential with scopes needs the
+    /// right to read for it.
+    #[must_use]
+    pub const fn counts_as_reading(mut self) -> Self {
+        self.is_like_reading = true;
+        self
+    }
+    /// The right that a scope of a credential must grant for it: `read` for what only reads,
+    /// `write` for what changes something, `operate` for either where the platform is operated;
+    /// none for what needs no credential.
+    #[must_use]
+    pub const fn right(&self) -> Option<&'static str> {
+        match (self.access, self.verb) {
+            (Access::Anyone, _) => None,
+            (Access::Operate, _) => Some("operate"),
+            (_, Verb::Read) => Some("read"),
+            _ if self.is_like_reading => Some("read"),
+            _ => Some("write"),
+        }
     }
     /// Whether it is told secrets, or answers some.
     #[must_use]
