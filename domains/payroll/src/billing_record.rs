@@ -4,7 +4,7 @@
 
 use contracts::payroll::{BillingRateSet, BillingRecordCreated, BillingRecordId};
 use contracts::recruit::JobOrderId;
-use platform::{Command, Reason, Result, Spec, Timestamp, Tx};
+use platform::{Command, Reason, Result, Spec, Timestamp, Tx, must_be_version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ pub struct BillingRecord {
     pub state: BillingState,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Which version of it this is: one more with each change.
+    pub version: i64,
 }
 
 /// What is to be done with a billing record next.
@@ -81,6 +83,7 @@ impl BillingRecord {
                 None => BillingState::RateNeeded,
             },
             created_at: now,
+            version: 1,
         }
     }
 
@@ -149,7 +152,8 @@ impl Command for CreateBillingRecord {
 
 /// Agree the rate of a billing record with the client.
 ///
-/// The amounts follow from it. Setting another rate later replaces both.
+/// The amounts follow from it. Setting another rate later replaces both. Whoever has not seen the
+/// latest version of the record is refused, as somebody else may have agreed on another rate.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetBillingRate {
@@ -158,6 +162,8 @@ pub struct SetBillingRate {
     /// What the client pays per person and hour, in cents: 1 to 100000.
     #[schemars(range(min = 1, max = 100_000))]
     pub charge_rate_cents: u32,
+    /// The version of the record that is changed.
+    pub expected_version: i64,
 }
 
 impl Command for SetBillingRate {
@@ -166,13 +172,14 @@ impl Command for SetBillingRate {
     type Output = BillingRecord;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<BillingRecord> {
-        let Self { billing_record_id, charge_rate_cents } = self;
+        let Self { billing_record_id, charge_rate_cents, expected_version } = self;
         if !(1..=100_000).contains(&charge_rate_cents) {
             return Err(Refusal::Rate(charge_rate_cents).into());
         }
         let org_id = tx.org_id();
         lock(tx, billing_record_id).await?;
         let mut record = find(tx.connection(), org_id, billing_record_id).await?;
+        must_be_version(expected_version, record.version)?;
         if record.charge_rate_cents == Some(charge_rate_cents) {
             return Ok(record);
         }
@@ -180,6 +187,7 @@ impl Command for SetBillingRate {
         record.charge_rate_cents = Some(charge_rate_cents);
         record.amounts = Some(amounts);
         record.state = BillingState::Draft;
+        record.version += 1;
         update(tx, &record).await?;
         let total_cents = amounts.total_cents;
         tx.append(&BillingRateSet { billing_record_id, charge_rate_cents, total_cents }).await?;
@@ -232,7 +240,7 @@ async fn update(tx: &mut Tx<'_>, record: &BillingRecord) -> Result<()> {
     sqlx::query(
         "update payroll.billing_records
          set charge_rate_cents = $3, subtotal_cents = $4, gst_cents = $5, total_cents = $6,
-             state = $7, updated_at = $8
+             state = $7, updated_at = $8, version = $9
          where org_id = $1 and billing_record_id = $2",
     )
     .bind(tx.org_id())
@@ -243,6 +251,7 @@ async fn update(tx: &mut Tx<'_>, record: &BillingRecord) -> Result<()> {
     .bind(record.amounts.map(|amounts| amounts.total_cents.cast_signed()))
     .bind(record.state.name())
     .bind(tx.now())
+    .bind(record.version)
     .execute(tx.connection())
     .await?;
     Ok(())

@@ -56,7 +56,7 @@ impl Query for ListBillingRecords {
         let rows = sqlx::query_as(
             "select billing_record_id, job_order_id, title, client_name, headcount,
                  minutes_per_person, charge_rate_cents, subtotal_cents, gst_cents, total_cents,
-                 state, created_at
+                 state, created_at, version
              from payroll.billing_records
              where org_id = $1
                  and ($2::uuid is null or job_order_id = $2)
@@ -84,7 +84,7 @@ pub(crate) async fn find(
     let found = sqlx::query_as(
         "select billing_record_id, job_order_id, title, client_name, headcount,
              minutes_per_person, charge_rate_cents, subtotal_cents, gst_cents, total_cents, state,
-             created_at
+             created_at, version
          from payroll.billing_records
          where org_id = $1 and billing_record_id = $2",
     )
@@ -137,6 +137,7 @@ impl FromRow<'_, PgRow> for BillingRecord {
             state: BillingState::from_name(&state)
                 .ok_or_else(|| sqlx::Error::Decode(format!("a record is `{state}`").into()))?,
             created_at: row.try_get("created_at")?,
+            version: row.try_get("version")?,
         })
     }
 }

@@ -71,8 +71,13 @@ async fn a_record_without_a_rate_has_no_amounts_until_one_is_agreed() -> Result<
     let record = clerk.ask(ListBillingRecords::default()).await?.items.remove(0);
     let billing_record_id = record.billing_record_id;
 
-    let agreed = clerk.run(SetBillingRate { billing_record_id, charge_rate_cents: 4_550 }).await?;
-    let again = clerk.run(SetBillingRate { billing_record_id, charge_rate_cents: 4_550 }).await?;
+    let set = |expected_version| SetBillingRate {
+        billing_record_id,
+        charge_rate_cents: 4_550,
+        expected_version,
+    };
+    let agreed = clerk.run(set(record.version)).await?;
+    let again = clerk.run(set(agreed.version)).await?;
     system.settle().await;
 
     assert_eq!((record.state, record.amounts), (BillingState::RateNeeded, None));
@@ -86,9 +91,37 @@ async fn a_record_without_a_rate_has_no_amounts_until_one_is_agreed() -> Result<
     .fetch_one(&mut owner)
     .await?;
     assert_eq!(told, 1);
-    let unknown = json!({ "billing_record_id": uuid::Uuid::nil(), "charge_rate_cents": 1 });
+    let unknown = json!({
+        "billing_record_id": uuid::Uuid::nil(), "charge_rate_cents": 1, "expected_version": 1,
+    });
     let refused = clerk.refuse("payroll", "set_billing_rate", unknown).await;
     assert_eq!((refused.kind(), refused.code()), (Kind::NotFound, "billing_record_not_found"));
+    system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_agree_on_a_rate_the_slower_one_learns_of_the_other() -> Result<()> {
+    let system = testkit::start([recruit(), payroll::domain()]).await;
+    let (clerk, director) =
+        (system.member(ACME, Role::Payroll), system.member(ACME, Role::Director));
+    clerk.run(TellOpened(opened(3))).await?;
+    system.settle().await;
+    let seen = clerk.ask(ListBillingRecords::default()).await?.items.remove(0);
+    let set = |charge_rate_cents| SetBillingRate {
+        billing_record_id: seen.billing_record_id,
+        charge_rate_cents,
+        expected_version: seen.version,
+    };
+
+    let agreed = clerk.run(set(4_550)).await?;
+    let refused = director.run(set(4_200)).await.expect_err("somebody was quicker");
+
+    assert_eq!((refused.kind(), refused.code()), (Kind::Stale, "version_changed"));
+    assert_eq!(refused.fields()[0].pointer, "/expected_version");
+    let kept = director.ask(ListBillingRecords::default()).await?.items.remove(0);
+    assert_eq!(kept, agreed);
+    assert_eq!((seen.version, kept.version), (1, 2));
     system.stop().await;
     Ok(())
 }

@@ -51,6 +51,7 @@ mod text;
 mod tree;
 mod tuned;
 mod tx;
+mod version;
 
 pub use bus;
 pub use jobs;
@@ -96,3 +97,4 @@ pub use system::{System, known};
 pub use telemetry::Telemetry;
 pub use text::{BadText, trimmed};
 pub use tx::{Snapshot, Tx};
+pub use version::{VersionChanged, must_be_version};
