@@ -7,7 +7,7 @@ use cli::{Request, Screen};
 use hyper::{Method, StatusCode};
 use platform::operator::OPERATOR;
 use platform::otp::Clock;
-use platform::{Catalog, Operation, Verb};
+use platform::{Access, Catalog, Operation, Verb};
 use serde_json::{Map, Value, json};
 use testkit::Member;
 
@@ -28,7 +28,15 @@ pub(super) enum Door {
 pub(super) const DOORS: [Door; 4] = [Door::Rest, Door::Mcp, Door::Socket, Door::Cli];
 
 impl Door {
-    /// What it says to `member` about `operation` with `input`.
+    /// Why it does not have `operation`, if it does not.
+    pub(super) fn withholds(self, operation: &Operation) -> Option<&'static str> {
+        let is_for_strangers = operation.spec.access() == Access::Anyone;
+        (self == Self::Mcp && is_for_strangers)
+            .then_some("an agent shows a credential, and signing in is no business of its own")
+    }
+
+    /// What it says to `member` about `operation` with `input`. What needs no credential is asked
+    /// for without one, where the door opens to strangers.
     pub(super) async fn ask(
         self,
         served: &Served,
@@ -40,7 +48,7 @@ impl Door {
             Self::Rest => rest(served, member, operation, input).await,
             Self::Mcp => mcp(served, member, operation, input).await,
             Self::Socket => socket(served, member, operation, input).await,
-            Self::Cli => cli(served, Some(member.token()), operation, input).await.told,
+            Self::Cli => cli(served, token(member, operation), operation, input).await.told,
         }
     }
 
@@ -71,6 +79,11 @@ impl Door {
     }
 }
 
+/// What a member shows, if the operation wants to see anything.
+fn token<'a>(member: &'a Member, operation: &Operation) -> Option<&'a str> {
+    (operation.spec.access() != Access::Anyone).then(|| member.token())
+}
+
 async fn rest(served: &Served, member: &Member, operation: &Operation, input: &Value) -> Told {
     let method = match operation.spec.verb() {
         Verb::Read => Method::GET,
@@ -79,7 +92,7 @@ async fn rest(served: &Served, member: &Member, operation: &Operation, input: &V
         Verb::Create | Verb::Invoke | Verb::Internal => Method::POST,
     };
     let (path, body) = request(operation, input);
-    let response = served.send_as(Some(member.token()), method, &path, body).await;
+    let response = served.send_as(token(member, operation), method, &path, body).await;
     if !response.status.is_success() {
         return Told::refusal(&response.json());
     }
@@ -125,7 +138,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// What an agent sends to use a tool.
-fn tool_call(operation: &Operation, input: &Value) -> Value {
+pub(super) fn tool_call(operation: &Operation, input: &Value) -> Value {
     let name = format!("{}_{}", operation.domain, operation.spec.name());
     json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",

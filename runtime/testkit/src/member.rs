@@ -55,6 +55,12 @@ impl Member {
         }
     }
 
+    /// The same user at a surface with another credential, which the surface looks up by itself.
+    #[must_use]
+    pub fn showing(&self, token: impl Into<String>) -> Self {
+        Self { token: token.into(), ..self.clone() }
+    }
+
     /// The member's bearer token.
     #[must_use]
     pub fn token(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use kernel::{Digest, OrgId, Role, Timestamp, UserId};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::refusal::Result;
 
@@ -53,14 +54,15 @@ pub(crate) async fn enrol(pool: &PgPool, enrolment: &Enrolment, now: Timestamp) 
     .execute(&mut *transaction)
     .await?;
     sqlx::query(
-        "insert into platform.tokens (token_hash, user_id, org_id, label, created_at)
-         values ($1, $2, $4, 'enrolment', $3)
+        "insert into platform.tokens (token_hash, user_id, org_id, label, created_at, id)
+         values ($1, $2, $4, 'enrolment', $3, $5)
          on conflict (token_hash) do nothing",
     )
     .bind(Digest::of(enrolment.token.as_bytes()).as_bytes().as_slice())
     .bind(enrolment.user_id)
     .bind(now)
     .bind(enrolment.org_id)
+    .bind(Uuid::now_v7())
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
