@@ -17,7 +17,6 @@ use crate::pages;
 use crate::request::Visit;
 use crate::router::{Console, is_own_form};
 use crate::shell::{self, Shell};
-use crate::signing::ACCOUNTS;
 use crate::viewer::query_field;
 use crate::watching::sentence;
 
@@ -44,7 +43,7 @@ async fn ask(
     input: Value,
 ) -> Result<Value, String> {
     let scope = visit.identity.scope(Uuid::now_v7());
-    let answer = console.system.call(&scope, ACCOUNTS, operation, input).await;
+    let answer = console.accounts(&scope, operation, input).await;
     answer.map_err(|error| sentence(error.message()))
 }
 

@@ -10,7 +10,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, http};
 use live::{Claims, Endpoint, Join, MountView, Refused, Signer, View};
-use platform::{Access, System};
+use platform::{Access, Domain, DomainName, Error, Scope, System};
+use serde_json::Value;
 
 use crate::detail::Notice;
 use crate::events_page::EventsPage;
@@ -30,10 +31,6 @@ const FORM_BYTES_MAX: usize = 16 * 1_024;
 /// How long a page may stay open before it must be loaded again.
 const SESSION_SECONDS: i64 = 12 * 3_600;
 
-/// Scripts, styles and connections of our own, and nobody may frame a page with a kill button.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
-    object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
-
 /// What every handler needs.
 #[derive(Clone)]
 pub(crate) struct Console {
@@ -43,7 +40,22 @@ pub(crate) struct Console {
     endpoint: Endpoint<Visit>,
 }
 
-/// The console's routes. `secret` signs the sessions of pages; a new one makes open pages reload.
+impl Console {
+    /// Calls an operation of the domain that keeps users and their credentials.
+    pub(crate) async fn accounts(
+        &self,
+        scope: &Scope,
+        operation: &str,
+        input: Value,
+    ) -> Result<Value, Error> {
+        let keeper = self.system.catalog().credentials().map(Domain::name);
+        // Without one there is no such operation, as with any name that no domain has.
+        let keeper = keeper.map_or("", DomainName::as_str);
+        self.system.call(scope, keeper, operation, input).await
+    }
+}
+
+/// The console's routes, to be put behind `rest::guarded`. `secret` signs the sessions of pages; a new one makes open pages reload.
 pub fn router(system: System, secret: [u8; 32]) -> Router {
     let signer = Signer::new(secret);
     let names = Names::default();
@@ -90,7 +102,7 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/live/websocket", get(connect))
         .route("/assets/{name}", get(assets::serve))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .layer(middleware::map_response(secure))
+        .layer(middleware::map_response(unkept))
         .with_state(console)
 }
 
@@ -303,17 +315,10 @@ pub(crate) fn keeping(cookie: &str) -> HeaderMap {
     headers
 }
 
-async fn secure<B>(mut response: http::Response<B>) -> http::Response<B> {
+/// Pages hold what only their viewer may see. What forbids foreign scripts and frames is said of
+/// every page of the platform, by whoever puts the surfaces together.
+async fn unkept<B>(mut response: http::Response<B>) -> http::Response<B> {
     let headers = response.headers_mut();
-    let policies = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "same-origin"),
-    ];
-    for (name, value) in policies {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -19,9 +19,6 @@ use crate::sign_in::{self, Device, Form};
 use crate::viewer::query_field;
 use crate::watching::sentence;
 
-/// The domain of users, if the platform has it.
-pub(crate) const ACCOUNTS: &str = "accounts";
-
 /// How much of what a browser says of itself is kept for the list of sessions.
 const CLIENT_CHARACTERS_MAX: usize = 200;
 
@@ -137,7 +134,7 @@ pub(crate) async fn code(State(console): State<Console>, guest: Guest) -> Respon
 }
 
 pub(crate) async fn ask(console: &Console, operation: &str, input: Value) -> Result<Value, Error> {
-    console.system.call(&Scope::anonymous(Uuid::now_v7()), ACCOUNTS, operation, input).await
+    console.accounts(&Scope::anonymous(Uuid::now_v7()), operation, input).await
 }
 
 /// Goes where the answer leads: in, or to the next question.
@@ -193,7 +190,7 @@ pub(crate) async fn end(console: &Console, visit: &Visit) {
         return;
     }
     let scope = visit.identity.scope(Uuid::now_v7());
-    if let Err(error) = console.system.call(&scope, ACCOUNTS, "sign_out", json!({})).await {
+    if let Err(error) = console.accounts(&scope, "sign_out", json!({})).await {
         tracing::warn!(%error, "a session is forgotten by its browser, but has not ended");
     }
 }
@@ -221,7 +218,7 @@ fn empty<'a>(console: &Console, headers: &HeaderMap, next: &'a str) -> Form<'a> 
         problem: None,
         organisation: "",
         email: "",
-        has_passwords: console.system.catalog().domain(ACCOUNTS).is_some(),
+        has_passwords: console.system.catalog().credentials().is_some(),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Headers that every answer has, whatever surface gave it, and the coding of its bytes.
 //!
 //! What a surface says itself stays: a page knows better what it may load. Answers are open to
-//! nobody else's pages: there is no CORS, since browsers use this platform from its own pages only,
-//! and what is no browser needs no permission.
+//! nobody else's pages here; whoever puts the surfaces together may open some of them.
 
 use axum::Router;
 use axum::extract::Request;
@@ -23,8 +22,8 @@ const TRANSPORT_SECURITY: &str = "max-age=63072000; includeSubDomains";
 /// What is no page loads nothing.
 const POLICY_OF_DATA: &str = "default-src 'none'; frame-ancestors 'none'";
 /// What a page may load that says nothing itself.
-const POLICY_OF_PAGES: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; \
-                               form-action 'self'; frame-ancestors 'none'";
+const POLICY_OF_PAGES: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; \
+                               base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 

@@ -1,4 +1,4 @@
-//! About: which user an event of the accounts domain concerns.
+//! About: which user an event of the domain that keeps credentials concerns.
 //!
 //! Either the event is one of the user, or it names the user as `user_id`: sessions and credentials
 //! are aggregates of their own.

@@ -22,9 +22,6 @@ use crate::socket::Client;
 pub(crate) const SUPERVISION: &str = "system:supervision";
 /// Whose operations can be called on [`SUPERVISION`].
 const OPERATOR: &str = "operator";
-/// The domain that keeps users and their credentials: what it tells of a user goes to that user's
-/// topic, and its operations can be called there.
-pub(crate) const ACCOUNTS: &str = "accounts";
 
 /// A join was granted.
 pub(crate) struct Granted {
@@ -57,8 +54,8 @@ impl Refused {
 enum Place {
     /// The supervision tree.
     Supervision,
-    /// What concerns the user who is connected.
-    User(UserId),
+    /// What the domain of this topic, which keeps credentials, tells of the user who is connected.
+    User(Topic, UserId),
     /// A domain of an organisation, or one aggregate of it.
     Domain(Topic),
 }
@@ -69,9 +66,7 @@ pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Refuse
     let place = place(client.system.catalog(), &client.identity, &join.topic)?;
     let entered = match place {
         Place::Supervision => Feed::supervision(&client.system),
-        Place::User(user_id) => {
-            Feed::user(&client.system, client.identity.org_id, user_id, resume).await
-        }
+        Place::User(topic, user_id) => Feed::user(&client.system, topic, user_id, resume).await,
         Place::Domain(topic) => Feed::events(&client.system, topic, resume).await,
     };
     let (feed, response) = entered.map_err(|error| Refused::With(failed(&error)))?;
@@ -97,7 +92,9 @@ fn place(catalog: &Catalog, identity: &Identity, topic: &str) -> Result<Place, R
         if user_id != identity.user_id {
             return Err(forbidden("the topic belongs to another user"));
         }
-        return Ok(Place::User(user_id));
+        let keeper = catalog.credentials().ok_or(Refused::Unmatched)?;
+        let topic = Topic::domain(identity.org_id, keeper.name().as_str());
+        return Ok(Place::User(topic, user_id));
     }
     let topic: Topic = topic.parse().map_err(|_| Refused::Unmatched)?;
     let domain = catalog.domain(&topic.domain).ok_or(Refused::Unmatched)?;
@@ -151,7 +148,7 @@ pub(crate) async fn call(
     if request.event == UPDATE {
         return presence::update(tracked, request);
     }
-    let domain = domain_of(&request.topic);
+    let domain = domain_of(client.system.catalog(), &request.topic);
     let asked = match Asked::from_payload(&request.payload) {
         Ok(asked) => asked,
         Err(error) => return refused("invalid", error.code(), &error.to_string(), &[]),
@@ -176,12 +173,13 @@ pub(crate) async fn call(
     }
 }
 
-/// The domain whose operations can be called on a topic that is joined.
-fn domain_of(topic: &str) -> String {
+/// The domain whose operations can be called on a topic that is joined: on a user's own, the one
+/// that keeps credentials.
+fn domain_of(catalog: &Catalog, topic: &str) -> String {
     match topic.parse::<Topic>() {
         Ok(topic) => topic.domain,
         Err(_) if topic == SUPERVISION => OPERATOR.to_owned(),
-        Err(_) => ACCOUNTS.to_owned(),
+        Err(_) => catalog.credentials().map(|keeper| keeper.name().to_string()).unwrap_or_default(),
     }
 }
 

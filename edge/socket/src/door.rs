@@ -55,7 +55,8 @@ pub fn router(system: System, sockets: &Sockets) -> Router {
 /// connections.
 #[must_use]
 pub fn children(system: &System, sockets: &Sockets) -> Vec<ChildSpec> {
-    vec![longpoll::sessions(), standing::child(system, sockets), sockets.child()]
+    let standing = standing::child(system, sockets);
+    [longpoll::sessions()].into_iter().chain(standing).chain([sockets.child()]).collect()
 }
 
 async fn connect(

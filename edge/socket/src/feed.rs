@@ -12,13 +12,12 @@ use platform::bus::{BusEvent, Interrupted, Subscription, Watching};
 use platform::otp::SupervisionEvent;
 use platform::store::begin_reading;
 use platform::store::read::{self, Standing};
-use platform::{Error, OrgId, Position, System, Topic, UserId, live_event};
+use platform::{Error, Position, System, Topic, UserId, live_event};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::about::concerns;
-use crate::channel::ACCOUNTS;
 use crate::delivery::Delivery;
 use crate::frame::Payload;
 use crate::presence;
@@ -136,14 +135,14 @@ impl Feed {
         Self::some_events(system, topic, None, resume).await
     }
 
-    /// The events that concern a user: what happens to their account and their credentials.
+    /// Those of the events of `topic` that concern a user: what happens to their account and their
+    /// credentials.
     pub(crate) async fn user(
         system: &System,
-        org_id: OrgId,
+        topic: Topic,
         user_id: UserId,
         resume: Resume,
     ) -> Result<(Self, Value), Error> {
-        let topic = Topic::domain(org_id, ACCOUNTS);
         Self::some_events(system, topic, Some(user_id), resume).await
     }
 

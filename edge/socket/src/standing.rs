@@ -1,33 +1,34 @@
 //! Standing: whoever's credential ends while a connection is open is noticed at once.
 //!
-//! The process follows what the accounts domain tells, on whichever node it happened, and has the
+//! The process follows what the domain tells that keeps credentials, on whichever node it happened, and has the
 //! connections of the user concerned ask the database whether they may stay. Whatever it misses
 //! while it is down is made up for at its start.
 
-use platform::System;
 use platform::bus::{Interrupted, TopicFilter};
 use platform::otp::{ChildSpec, ExitReason, Process, RunContext};
+use platform::{DomainName, System};
 
 use crate::about::{Concerned, concerned};
-use crate::channel::ACCOUNTS;
 use crate::sockets::Sockets;
 
-/// The process that has connections ask whether they may stay.
-pub(crate) fn child(system: &System, sockets: &Sockets) -> ChildSpec {
+/// The process that has connections ask whether they may stay, if a domain keeps credentials here.
+pub(crate) fn child(system: &System, sockets: &Sockets) -> Option<ChildSpec> {
+    let keeper = system.catalog().credentials()?.name();
     let (system, sockets) = (system.clone(), sockets.clone());
-    let make = move || Standing { system: system.clone(), sockets: sockets.clone() };
-    ChildSpec::process("standing", make).label("whether whoever is connected may stay")
+    let make = move || Standing { system: system.clone(), sockets: sockets.clone(), keeper };
+    Some(ChildSpec::process("standing", make).label("whether whoever is connected may stay"))
 }
 
 struct Standing {
     system: System,
     sockets: Sockets,
+    keeper: DomainName,
 }
 
 impl Process for Standing {
     async fn run(&mut self, context: &RunContext) -> Result<(), ExitReason> {
-        let accounts = TopicFilter::Domain(ACCOUNTS.to_owned());
-        let mut events = self.system.bus().subscribe(accounts);
+        let told = TopicFilter::Domain(self.keeper.as_str().to_owned());
+        let mut events = self.system.bus().subscribe(told);
         self.sockets.check_all(None);
         loop {
             let event = tokio::select! {

@@ -110,6 +110,12 @@ impl Catalog {
         self.domains.iter().find(|domain| domain.name.as_str() == name)
     }
 
+    /// The domain that keeps users and their credentials, if there is one.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Domain> {
+        self.domains.iter().find(|domain| domain.keeps_credentials)
+    }
+
     /// All operations of all domains.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.domains.iter().flat_map(|domain| &domain.operations)

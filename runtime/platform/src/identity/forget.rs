@@ -13,8 +13,7 @@ use crate::system::System;
 
 /// The process, if a domain keeps credentials here.
 pub(crate) fn child(system: &System) -> Option<ChildSpec> {
-    let mut domains = system.catalog().domains().iter();
-    let keeper = domains.find(|domain| domain.keeps_credentials)?.name();
+    let keeper = system.catalog().credentials()?.name();
     let system = system.clone();
     Some(ChildSpec::process("credentials", move || Forgetting { system: system.clone(), keeper }))
 }
@@ -22,8 +21,8 @@ pub(crate) fn child(system: &System) -> Option<ChildSpec> {
 /// Forgets on this node what `domain` has just changed, if it keeps credentials. Other nodes learn
 /// it from the event; whoever asked here is not let in once more meanwhile.
 pub(crate) fn at_once(system: &System, domain: DomainName, org_id: OrgId) {
-    let declared = system.catalog().domain(domain.as_str());
-    if declared.is_some_and(|domain| domain.keeps_credentials) {
+    let keeper = system.catalog().credentials();
+    if keeper.is_some_and(|keeper| keeper.name() == domain) {
         of_organisation(system, org_id);
     }
 }
