@@ -151,6 +151,17 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub public_hosts: Vec<String>,
+    /// Origins whose pages may use the API and the sockets from a browser, as in
+    /// `https://app.example.com`; nobody's but the platform's own unless said. May be given several
+    /// times, or with commas
+    #[arg(
+        long = "web-origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "FINNEST_WEB_ORIGINS",
+        hide_env_values = true
+    )]
+    pub web_origins: Vec<String>,
     /// Add the demo organisation, its users and their tokens
     #[arg(long, env = "FINNEST_DEMO", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

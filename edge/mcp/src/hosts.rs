@@ -14,7 +14,11 @@ use crate::door::Refused;
 
 /// The names under which the platform is reached from elsewhere; this machine's own always count.
 #[derive(Debug, Clone, Default)]
-pub struct PublicHosts(Arc<[Host]>);
+pub struct PublicHosts {
+    named: Arc<[Host]>,
+    /// Origins whose pages may ask besides those of our own names.
+    pages: Arc<[String]>,
+}
 
 /// One name, with a port if only that one counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +50,14 @@ impl PublicHosts {
             .into_iter()
             .map(|text| Host::of(text.as_ref()).ok_or_else(|| BadHost(text.as_ref().to_owned())))
             .collect();
-        Ok(Self(hosts?.into()))
+        Ok(Self { named: hosts?.into(), pages: Arc::default() })
+    }
+
+    /// The same, open also to pages of these origins, each as `https://app.example`.
+    #[must_use]
+    pub fn and_pages_of(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.pages = origins.into_iter().collect();
+        self
     }
 
     /// Refuses a request under a name that is not ours, or from a page that is not ours; otherwise
@@ -78,11 +89,14 @@ impl PublicHosts {
         let is_named = |known: &Host| {
             known.name == host.name && (known.port.is_none() || known.port == host.port)
         };
-        host.is_loopback() || self.0.iter().any(is_named)
+        host.is_loopback() || self.named.iter().any(is_named)
     }
 
     /// Pages from elsewhere come encrypted or not at all.
     fn has_origin(&self, origin: &str) -> bool {
+        if self.pages.iter().any(|page| page == origin) {
+            return true;
+        }
         let Some((scheme, rest)) = origin.split_once("://") else { return false };
         let Some(mut host) = Host::of(rest) else { return false };
         let is_usual = (scheme == "https") || (scheme == "http" && host.is_loopback());
@@ -185,6 +199,19 @@ mod tests {
             let admitted = admitted(&[(header::HOST, "localhost"), (header::ORIGIN, origin)]);
             assert_eq!(admitted.is_some(), expected, "{origin}");
         }
+    }
+
+    #[test]
+    fn a_page_of_an_origin_that_the_operator_named_may_ask() {
+        let hosts = PublicHosts::default().and_pages_of(["https://app.example".to_owned()]);
+        let is_admitted = |origin| {
+            let headers = [(header::HOST, "localhost"), (header::ORIGIN, origin)];
+            hosts.admit(&parts("/mcp", &headers)).is_ok()
+        };
+
+        assert!(is_admitted("https://app.example"));
+        assert!(!is_admitted("https://app.example:8443"));
+        assert!(!is_admitted("https://app.example.evil"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod cell;
 pub mod demo;
 pub mod listener;
+pub mod origins;
 pub mod peer;
 pub mod s3;
 pub mod secret;

@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::listener::{Limits, Serving};
+use crate::origins::WebOrigins;
 use crate::peer::Proxies;
 use crate::settings::Settings;
 use crate::{audit, cell, demo, listener, secret};
@@ -30,12 +31,13 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let began = Instant::now();
     settings.check()?;
     let tuning = settings.tuning(&catalog)?;
+    let hosts = PublicHosts::parse(&settings.public_hosts)?;
+    let origins = WebOrigins::parse(&settings.web_origins)?;
     // Bound before anything else starts: a taken port costs a second to find out, not a minute.
     let bound = listener::bind(settings.listen)?;
     let mut signals = Signals::new()?;
     let demo = settings.demo;
     let proxies = Proxies::new(&settings.trusted_proxies);
-    let hosts = PublicHosts::parse(&settings.public_hosts)?;
     let database = settings.source.database().await?;
     let config = Config {
         security: Security {
@@ -54,7 +56,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         shelf: settings.shelf.clone(),
         cells: Some(cell::command(settings)?),
         edge: Box::new(move |system| {
-            let mut children = edge(system, &bound, &proxies, &hosts);
+            let mut children = edge(system, &bound, &proxies, &hosts, &origins);
             if demo {
                 // Before the first request is answered: who finds the platform ready finds it all.
                 children.insert(0, demo::child(system));
@@ -142,14 +144,16 @@ pub fn edge(
     bound: &TcpListener,
     proxies: &Proxies,
     hosts: &PublicHosts,
+    origins: &WebOrigins,
 ) -> Vec<ChildSpec> {
-    let sockets = Sockets::new();
+    let sockets = Sockets::new().origins(origins.iter().map(str::to_owned));
+    let hosts = hosts.clone().and_pages_of(origins.iter().map(str::to_owned));
     let router: Router = rest::router(system.clone())
         .merge(socket::router(system.clone(), &sockets))
-        .merge(mcp::router(system, hosts))
+        .merge(mcp::router(system, &hosts))
         .merge(console::router(system.clone(), system.secret().derive("console sessions")))
         .fallback(rest::nowhere);
-    let router = rest::guarded(router);
+    let router = origins.open(rest::guarded(router));
     let tuned = system.clone();
     let patience = move || tuned.tuning().section("edge").shutdown;
     // Stopped in reverse: nobody is let in any more, sockets are told to go, connections finish.

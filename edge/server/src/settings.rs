@@ -50,6 +50,8 @@ pub struct Settings {
     pub secret_file: Option<PathBuf>,
     /// The names under which the platform is reached from elsewhere.
     pub public_hosts: Vec<String>,
+    /// The origins whose pages may use the platform from a browser.
+    pub web_origins: Vec<String>,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -99,6 +101,7 @@ impl From<ServeOptions> for Settings {
                 .into_iter()
                 .filter(|host| !host.is_empty())
                 .collect(),
+            web_origins: options.web_origins,
         }
     }
 }

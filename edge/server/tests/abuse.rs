@@ -1,12 +1,16 @@
 //! What comes over a real socket and should not: each has a clear answer, and none takes more than
 //! its own connection down.
 
+#[path = "abuse/origins.rs"]
+mod origins;
+
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use platform::Role;
 use platform::otp::Clock;
+use server::origins::WebOrigins;
 use server::peer::Proxies;
 use server::serve::{PublicHosts, edge};
 use testkit::{ACME, GLOBEX, TestSystem};
@@ -31,13 +35,44 @@ struct Answer {
     text: String,
 }
 
+impl Answer {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Self { status: status.unwrap_or(0), text }
+    }
+
+    /// What one header says, all its lines together.
+    fn header(&self, name: &str) -> Option<String> {
+        let lines = self.text.lines().skip(1).take_while(|line| !line.is_empty());
+        let said: Vec<&str> = lines
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(said, _)| said.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect();
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+}
+
 async fn serve() -> Served {
+    serve_with(&[], "").await
+}
+
+/// The same, open to pages of these origins.
+async fn serve_open_to(origins: &[&str]) -> Served {
+    serve_with(origins, "").await
+}
+
+/// The same, with more of supervision.toml.
+async fn serve_with(origins: &[&str], tuning: &str) -> Served {
+    let origins = WebOrigins::parse(origins).expect("they are origins");
     let bound = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     bound.set_nonblocking(true).expect("a socket can be made non-blocking");
     let address = bound.local_addr().expect("a bound socket has an address");
-    let make_edge: platform::MakeEdge =
-        Box::new(move |system| edge(system, &bound, &Proxies::default(), &PublicHosts::default()));
-    let system = testkit::start_with(domains(), Clock::system(), "", make_edge).await;
+    let make_edge: platform::MakeEdge = Box::new(move |system| {
+        edge(system, &bound, &Proxies::default(), &PublicHosts::default(), &origins)
+    });
+    let system = testkit::start_with(domains(), Clock::system(), tuning, make_edge).await;
     let token = system.member(ACME, Role::Staff).token().to_owned();
     Served { system, address, token }
 }
@@ -64,9 +99,7 @@ impl Served {
             read
         };
         let read = tokio::time::timeout(SOON, talking).await.expect("the server ends it soon");
-        let text = String::from_utf8_lossy(&read).into_owned();
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Answer { status: status.unwrap_or(0), text }
+        Answer::of(&read)
     }
 
     /// A head with the member's token; `more` are further lines.
@@ -329,6 +362,27 @@ async fn tokens_that_are_none_are_refused_alike() {
         assert!(answer.text.to_ascii_lowercase().contains("www-authenticate: bearer"));
     }
     served.must_still_serve("false tokens").await;
+    served.system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_forbids_foreign_scripts_and_frames() {
+    let served = serve().await;
+
+    for path in ["/", "/sign-in", "/account", "/jobs", "/api/docs", "/problems"] {
+        let answer = served.get(path, "").await;
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {}", answer.text);
+        assert!(policy.starts_with("default-src '"), "{path}: {}", answer.text);
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{path}: {policy}");
+        assert_eq!(answer.header("x-frame-options"), Some("DENY".into()), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff".into()), "{path}");
+        assert!(answer.header("referrer-policy").is_some(), "{path}");
+    }
+    let page = served.get("/sign-in", "").await;
+    let policy = page.header("content-security-policy").unwrap_or_default();
+    assert!(policy.contains("object-src 'none'") && policy.contains("form-action 'self'"));
     served.system.stop().await;
 }
 

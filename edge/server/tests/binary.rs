@@ -362,3 +362,20 @@ fn the_demo_is_not_shown_to_the_network() {
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("loopback"), "{said}");
 }
+
+#[test]
+fn an_origin_that_is_none_is_told_with_the_name_of_its_setting() {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "/tmp/never-used"];
+    let mut by_argument = finnest(&[&serve[..], &["--web-origin", "app.example"]].concat());
+    let mut by_environment = finnest(&serve);
+    by_environment.env("FINNEST_WEB_ORIGINS", "https://app.example,https://*.example");
+
+    for (command, origin) in
+        [(&mut by_argument, "`app.example`"), (&mut by_environment, "`https://*.example`")]
+    {
+        let (status, said) = outcome(command);
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("--web-origin (FINNEST_WEB_ORIGINS)"), "{said}");
+        assert!(said.contains(origin), "{said}");
+    }
+}
