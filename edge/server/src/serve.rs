@@ -146,7 +146,10 @@ pub fn edge(
     hosts: &PublicHosts,
     origins: &WebOrigins,
 ) -> Vec<ChildSpec> {
-    let sockets = Sockets::new().origins(origins.iter().map(str::to_owned));
+    let page = system.clone();
+    let sockets = Sockets::new()
+        .draining(move || page.tuning().draining().into())
+        .origins(origins.iter().map(str::to_owned));
     let hosts = hosts.clone().and_pages_of(origins.iter().map(str::to_owned));
     let router: Router = rest::router(system.clone())
         .merge(socket::router(system.clone(), &sockets))

@@ -8,9 +8,11 @@
 //! attack on whoever is left.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use platform::otp::config::DrainTuning;
 use platform::otp::{ChildSpec, ExitReason, Process, RunContext, Shutdown, StartError};
 use platform::{OrgId, UserId};
 use tokio::sync::watch;
@@ -18,21 +20,28 @@ use tokio::sync::watch;
 use crate::limits::Limits;
 
 /// The open connections of one edge, and what holds for them. Clones are the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sockets {
     inner: Arc<Inner>,
     patience: Patience,
     limits: Limits,
-    draining: Draining,
+    draining: Arc<dyn Fn() -> Draining + Send + Sync>,
     origins: Arc<[String]>,
+}
+
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("open", &self.open_count()).finish_non_exhaustive()
+    }
 }
 
 /// Idle and stuck connections are looked for at least this often.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(10);
-/// The most connections a server has; its patience when it stops is made for them.
-const CONNECTIONS_MAX: usize = 20_000;
-/// How long the connections of one batch have to say goodbye.
+/// How long the connections of the last batch have to say goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
+/// No way of draining takes longer: the smallest batches with the longest breaks between them are
+/// through with the most connections a server has in ten minutes.
+const DRAINED_WITHIN: Duration = Duration::from_mins(11);
 
 /// How long a client is waited for before its connection is closed.
 #[derive(Debug, Clone, Copy)]
@@ -81,10 +90,10 @@ impl Default for Draining {
     }
 }
 
-impl Draining {
-    fn within(self) -> Duration {
-        let batches = u32::try_from(CONNECTIONS_MAX / self.batch.max(1)).unwrap_or(u32::MAX);
-        self.every.saturating_mul(batches) + GOODBYE_WITHIN
+impl From<DrainTuning> for Draining {
+    fn from(tuning: DrainTuning) -> Self {
+        let batch = usize::try_from(tuning.batch).unwrap_or(usize::MAX);
+        Self { batch, every: tuning.interval }
     }
 }
 
@@ -141,7 +150,7 @@ impl Default for Sockets {
             inner: Arc::new(inner),
             patience: Patience::default(),
             limits: Limits::default(),
-            draining: Draining::default(),
+            draining: Arc::new(Draining::default),
             origins: Arc::default(),
         }
     }
@@ -168,10 +177,10 @@ impl Sockets {
         self
     }
 
-    /// The same, emptied in this way when the server stops.
+    /// The same, emptied in this way when the server stops; it is asked for then.
     #[must_use]
-    pub const fn draining(mut self, draining: Draining) -> Self {
-        self.draining = draining;
+    pub fn draining(mut self, draining: impl Fn() -> Draining + Send + Sync + 'static) -> Self {
+        self.draining = Arc::new(draining);
         self
     }
 
@@ -188,7 +197,7 @@ impl Sockets {
     pub fn child(&self) -> ChildSpec {
         let sockets = self.clone();
         ChildSpec::process("sockets", move || Drain { sockets: sockets.clone() })
-            .shutdown(Shutdown::Timeout(self.draining.within()))
+            .shutdown(Shutdown::Timeout(DRAINED_WITHIN))
             .label("connections of sockets")
     }
 
@@ -339,8 +348,8 @@ impl Process for Drain {
             }
         }
         self.drain().await;
-        // Whoever is still there when the patience ends is cut off with the process.
-        let _ = open.wait_for(|open| *open == 0).await;
+        // Whoever is still there after that is cut off with its connection.
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, open.wait_for(|open| *open == 0)).await;
         Ok(())
     }
 }
@@ -348,7 +357,7 @@ impl Process for Drain {
 impl Drain {
     /// Tells everybody to go, the oldest first.
     async fn drain(&self) {
-        let Draining { batch, every } = self.sockets.draining;
+        let Draining { batch, every } = (self.sockets.draining)();
         let mut told = 0;
         loop {
             let next =

@@ -9,6 +9,7 @@
 
 mod application;
 mod difference;
+mod draining;
 mod problem;
 mod queue;
 mod rates;
@@ -24,6 +25,7 @@ use crate::{
 
 pub use application::ApplicationTuning;
 pub use difference::Difference;
+pub use draining::DrainTuning;
 pub use problem::{ConfigError, ConfigErrors};
 pub use queue::QueueTuning;
 pub use rates::{Rate, RateTuning};
@@ -127,6 +129,7 @@ struct Settings {
     queue_limit: Option<u32>,
     queue: QueueTuning,
     rates: RateTuning,
+    draining: DrainTuning,
     in_flight_max: Option<u32>,
     statement_timeout: Option<Duration>,
     escalate: Option<bool>,
@@ -232,6 +235,12 @@ impl Tuning {
     #[must_use]
     pub fn rates(&self) -> RateTuning {
         self.sections.get("edge").map(|table| table.rates).unwrap_or_default()
+    }
+
+    /// How lasting connections are told to go when the server stops.
+    #[must_use]
+    pub fn draining(&self) -> DrainTuning {
+        self.sections.get("edge").map(|table| table.draining).unwrap_or_default()
     }
 
     /// What happens when a domain exceeds its intensity.

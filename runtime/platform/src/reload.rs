@@ -160,8 +160,12 @@ impl System {
             "queue_limit" | "in_flight_max" | "statement_timeout_ms" => APPLIED.to_owned(),
             // For all nodes, by the producer of this one.
             key if key.starts_with("queue_") => APPLIED.to_owned(),
-            // Asked for at each request.
-            key if table == "edge" && (key.ends_with("_per_second") || key.ends_with("_burst")) => {
+            // Asked for at each request, and when the server stops.
+            key if table == "edge"
+                && (key.ends_with("_per_second")
+                    || key.ends_with("_burst")
+                    || key.starts_with("drain_")) =>
+            {
                 APPLIED.to_owned()
             }
             "strategy" | "max_restarts" | "max_seconds" | "shutdown_ms" | "restart"

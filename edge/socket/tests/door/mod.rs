@@ -241,7 +241,8 @@ async fn a_page_of_an_allowed_origin_may_connect() {
 #[tokio::test]
 async fn a_server_that_stops_empties_itself_in_batches() {
     let draining = Draining { batch: 2, every: Duration::from_millis(20) };
-    let edge = Edge::start_through(Sockets::new().draining(draining), Clock::system()).await;
+    let edge =
+        Edge::start_through(Sockets::new().draining(move || draining), Clock::system()).await;
     let mut clients = Vec::new();
     for _ in 0..5 {
         clients.push(edge.connect(Role::Staff).await);

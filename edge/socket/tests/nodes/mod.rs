@@ -57,7 +57,9 @@ fn edge() -> (MakeEdge, SocketAddr) {
                 Ok(())
             }
         });
-        vec![sockets.child(), serve]
+        let mut children = socket::children(system, &sockets);
+        children.push(serve);
+        children
     };
     (Box::new(edge), address)
 }

@@ -40,6 +40,7 @@ impl Tuning {
                 }
                 if name == "edge" {
                     values.extend(page.rates().values());
+                    values.extend(page.draining().values());
                 }
                 values
             });

@@ -6,7 +6,9 @@ use std::time::Duration;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::problem::{Problems, hint};
-use super::{ConfigErrors, Known, Placement, Settings, Tuning, application, queue, rates};
+use super::{
+    ConfigErrors, Known, Placement, Settings, Tuning, application, draining, queue, rates,
+};
 use crate::{Restart, Strategy};
 
 /// What every supervisor may say.
@@ -87,7 +89,7 @@ fn top_level(tuning: &mut Tuning, problems: &mut Problems<'_>, known: &Known, en
     } else if let Some(children) = known.sections.get(name) {
         let keys: &[&[&str]] = match name {
             "domains" => &[SUPERVISOR, GIVE_UP],
-            "edge" => &[SUPERVISOR, rates::KEYS],
+            "edge" => &[SUPERVISOR, rates::KEYS, draining::KEYS],
             _ => &[SUPERVISOR],
         };
         let settings = table(problems, entry, keys, children);
@@ -234,6 +236,7 @@ fn set(settings: &mut Settings, name: &str, item: &Item) -> Result<(), Complaint
         "memory_max_mb" => settings.memory_max_mb = Some(integer(name, item, 64..=1_048_576)?),
         _ if queue::KEYS.contains(&name) => settings.queue.set(name, item)?,
         _ if rates::KEYS.contains(&name) => settings.rates.set(name, item)?,
+        _ if draining::KEYS.contains(&name) => settings.draining.set(name, item)?,
         _ => unreachable!("`{name}` is in a list of keys and has no reader"),
     }
     Ok(())

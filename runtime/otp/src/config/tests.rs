@@ -211,6 +211,40 @@ queue_partition_limit = 3
 }
 
 #[test]
+fn how_the_edge_empties_itself_is_read_and_differs() {
+    let known = known().section("edge", [] as [&str; 0]);
+    let read = |text: &str| {
+        let text = format!("{text}{DOMAINS}");
+        Tuning::parse(&text, "supervision.toml", &known).expect("the page is right")
+    };
+    let usual = read("[edge]\n");
+    let gentle = read("[edge]\ndrain_batch = 500\ndrain_interval_ms = 1_000\n");
+
+    assert_eq!(usual.draining(), DrainTuning::default());
+    let expected = DrainTuning { batch: 500, interval: Duration::from_secs(1) };
+    assert_eq!(gentle.draining(), expected);
+    let changed = usual.differences(&gentle, &known);
+    let changed: Vec<_> = changed.iter().map(|one| (one.key, one.after.as_str())).collect();
+    assert_eq!(changed, [("drain_batch", "500"), ("drain_interval_ms", "1000")]);
+}
+
+#[test]
+fn an_edge_that_would_never_be_empty_is_refused() {
+    let known = known().section("edge", [] as [&str; 0]);
+
+    check_with(
+        &format!("[edge]\ndrain_batch = 99\ndrain_interval_ms = 3_001\n{DOMAINS}"),
+        &known,
+        &[
+            "supervision.toml:2: `drain_batch` must be an integer from 100 to 20000, not 99",
+            "    drain_batch = 99",
+            "supervision.toml:3: `drain_interval_ms` must be an integer from 0 to 3000, not 3001",
+            "    drain_interval_ms = 3_001",
+        ],
+    );
+}
+
+#[test]
 fn an_unknown_table_domain_or_child_is_refused_with_the_nearest_one() {
     check(
         &format!(
