@@ -55,18 +55,23 @@ export function answer(push, what) {
 
 // Remembers the pushes of an event, and hands them out one by one.
 export function listen(channel, event) {
+  return listenTo((hear) => channel.on(event, hear), `a push of ${event}`);
+}
+
+// Remembers what is told by whatever `tell` is given, and hands it out one by one.
+export function listenTo(tell, what = "what is told") {
   const heard = [];
   const waiting = [];
-  channel.on(event, (payload) => {
+  tell((said) => {
     const next = waiting.shift();
-    if (next) next(payload);
-    else heard.push(payload);
+    if (next) next(said);
+    else heard.push(said);
   });
   return {
     next: () =>
       within(
         heard.length ? Promise.resolve(heard.shift()) : new Promise((resolve) => waiting.push(resolve)),
-        `a push of ${event}`,
+        what,
       ),
     heard,
   };

@@ -8,7 +8,7 @@ import { afterEach, test } from "node:test";
 import { LongPoll, Presence } from "phoenix";
 import WebSocket from "ws";
 import {
-  answer, call, connect, disconnectAll, listen, post, recruit, staff, url, within,
+  answer, call, connect, disconnectAll, listen, listenTo, post, recruit, staff, url, within,
 } from "./phoenix.mjs";
 
 afterEach(disconnectAll);
@@ -223,6 +223,32 @@ const steps = [
     await within(refused, "the refusal");
     assert.equal(code, transport === LongPoll ? 3410 : 4001);
     assert.ok(!socket.isConnected());
+  }],
+  ["a channel that crashes is joined again and goes on, and its neighbour does not notice", async ({ enter }) => {
+    const socket = await enter();
+    const { channel: neighbour } = await joined(socket, `user:${await userId()}`);
+    let last = null;
+    const channel = socket.channel(recruit, () => ({ last_seq: last }));
+    channel.onMessage = (_, payload) => {
+      last = payload?._seq ?? last;
+      return payload;
+    };
+    const heard = listen(channel, "job_order_opened");
+    const joins = listenTo((again) => channel.join().receive("ok", again));
+    last = (await joins.next()).seq;
+
+    // What the server says when a channel breaks; nothing in a running platform breaks on request.
+    const ref = channel.joinRef();
+    const crash = [ref, ref, recruit, "phx_error", { reason: "channel_crash" }];
+    socket.conn.onmessage({ data: JSON.stringify(crash) });
+    assert.ok(!channel.isJoined());
+    const { gap, replayed } = await joins.next();
+    const { body } = await open("After it came back");
+
+    assert.deepEqual([gap, replayed], [false, 0]);
+    assert.notEqual(channel.joinRef(), ref);
+    assert.equal((await heard.next()).data.job_order_id, body.job_order_id);
+    assert.ok(neighbour.isJoined());
   }],
   ["whoever shows nothing good is refused", async ({ transport }) => {
     for (const parameters of ["", "ticket=fin_tkt_none", `ticket=${staff}`]) {

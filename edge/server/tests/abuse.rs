@@ -3,6 +3,10 @@
 
 #[path = "abuse/origins.rs"]
 mod origins;
+#[path = "abuse/quarantine.rs"]
+mod quarantine;
+#[path = "abuse/slow.rs"]
+mod slow;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};

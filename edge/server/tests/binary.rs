@@ -6,6 +6,8 @@ mod cell;
 mod mobile;
 #[path = "binary/nodes.rs"]
 mod nodes;
+#[path = "binary/outage.rs"]
+mod outage;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};

@@ -143,7 +143,10 @@ pub fn tuning_of(catalog: &Catalog, extra: &str) -> Tuning {
 }
 
 fn page_of(catalog: &Catalog, extra: &str) -> String {
-    let mut text = String::from("[domains]\non_give_up = \"quarantine\"\n");
+    let mut text = String::new();
+    if !extra.contains("[domains]") {
+        text.push_str("[domains]\non_give_up = \"quarantine\"\n");
+    }
     for domain in catalog.domains() {
         let table = format!("[domain.{}]", domain.name());
         if !extra.contains(&table) {

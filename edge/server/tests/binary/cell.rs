@@ -75,7 +75,7 @@ fn signal(id: u32, name: &str) {
 }
 
 /// Waits for an answer that satisfies.
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = tokio::time::timeout(PATIENCE, async {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
