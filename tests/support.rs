@@ -13,6 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use platform::otp::{Clock, Node, ROOT_PATH, Strategy};
 use platform::{Domain, Role};
 use serde_json::{Value, json};
+use server::origins::WebOrigins;
 use server::peer::Proxies;
 use server::serve::{PublicHosts, edge};
 use testkit::{ACME, Member, TestSystem};
@@ -51,8 +52,9 @@ async fn serve_domains(domains: Vec<Domain>, extra_tuning: &str) -> Served {
     let bound = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     bound.set_nonblocking(true).expect("a socket can be made non-blocking");
     let address = bound.local_addr().expect("a bound socket has an address");
-    let make_edge: platform::MakeEdge =
-        Box::new(move |system| edge(system, &bound, &Proxies::default(), &PublicHosts::default()));
+    let make_edge: platform::MakeEdge = Box::new(move |system| {
+        edge(system, &bound, &Proxies::default(), &PublicHosts::default(), &WebOrigins::default())
+    });
     let system = testkit::start_with(domains, Clock::system(), extra_tuning, make_edge).await;
     let client = Client::builder(TokioExecutor::new()).build_http();
     Served { system, address, client }
