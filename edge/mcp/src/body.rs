@@ -1,16 +1,15 @@
 //! Bodies: one JSON-RPC message, read strictly, before rmcp sees it.
 //!
-//! A key that stands twice in one object is refused and not overwritten, since two readers that
-//! keep different ones are a classic way around a check. `serde_json` bounds the nesting.
+//! rmcp reads it again, and may keep another one of two equal keys; so there may be none
+//! ([`platform::json`]).
 
-use std::fmt;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use platform::json::{self, JsonError};
+use serde_json::Value;
 
 use crate::door::Refused;
 
@@ -60,14 +59,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Refused> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict.deserialize(&mut deserializer).and_then(|value| {
-        deserializer.end()?;
-        Ok(value)
-    });
-    value.map_err(|error| {
-        Refused::rpc(PARSE_ERROR, &Value::Null, &format!("the body is not JSON: {error}"))
-    })
+    json::parse(bytes)
+        .map_err(|error: JsonError| Refused::rpc(PARSE_ERROR, &Value::Null, &error.to_string()))
 }
 
 /// What every message must look like, whatever its method.
@@ -89,81 +82,30 @@ fn check(message: &Value) -> Result<(), Refused> {
         return invalid(&Value::Null, "the id of a message is text or an integer");
     }
     match message.get("method") {
-        Some(Value::String(method)) if method == "tools/call" => check_call(message.get("params"))
-            .map_err(|text| Refused::rpc(INVALID_PARAMS, &id, text)),
-        Some(Value::String(_)) => Ok(()),
+        Some(Value::String(method)) => check_params(method, message.get("params"))
+            .map_err(|text| Refused::rpc(INVALID_PARAMS, &id, &text)),
         Some(_) => invalid(&id, "the method of a message is text"),
         None if message.contains_key("result") || message.contains_key("error") => Ok(()),
         None => invalid(&id, "a message names its method"),
     }
 }
 
-/// rmcp takes a call it cannot read for one of another method, which tells the caller nothing.
-fn check_call(params: Option<&Value>) -> Result<(), &'static str> {
-    let params = params.and_then(Value::as_object).ok_or("a call has params")?;
-    if !params.get("name").is_some_and(Value::is_string) {
-        return Err("the params of a call name the tool");
+/// rmcp takes a message whose parameters it cannot read for one of another method, which tells the
+/// caller nothing.
+fn check_params(method: &str, params: Option<&Value>) -> Result<(), String> {
+    let (what, named) = match method {
+        "tools/call" => ("a call", "name"),
+        "prompts/get" => ("a request for a prompt", "name"),
+        "resources/read" => ("a request for a resource", "uri"),
+        _ => return Ok(()),
+    };
+    let params = params.and_then(Value::as_object).ok_or_else(|| format!("{what} has params"))?;
+    if !params.get(named).is_some_and(Value::is_string) {
+        return Err(format!("the params of {what} have a {named}"));
     }
     let arguments = params.get("arguments");
     if !arguments.is_none_or(|arguments| arguments.is_object() || arguments.is_null()) {
-        return Err("the arguments of a call are an object");
+        return Err(format!("the arguments of {what} are an object"));
     }
     Ok(())
-}
-
-/// Reads a value in which no key stands twice in one object.
-struct Strict;
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Self)? {
-            items.push(item);
-        }
-        Ok(items.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if fields.contains_key(&key) {
-                let text = format!("the key `{key}` stands twice in one object");
-                return Err(serde::de::Error::custom(text));
-            }
-            let value = map.next_value_seed(Self)?;
-            fields.insert(key, value);
-        }
-        Ok(fields.into())
-    }
 }

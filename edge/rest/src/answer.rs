@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use platform::json::JsonError;
 use platform::{Answer, Budget, Error, FieldError, Kind, Verb};
 use serde_json::Value;
 
 use crate::condition;
 use crate::input::InputError;
-use crate::json::JsonError;
 use crate::problem::{Problem, whole_seconds};
 use crate::route::Route;
 

@@ -10,7 +10,7 @@ use crate::input::{Pieces, merge};
 /// A body, as the strict reader reads it; nothing if it refuses.
 #[must_use]
 pub fn json(bytes: &[u8]) -> Option<Value> {
-    crate::json::parse(bytes).ok()
+    platform::json::parse(bytes).ok()
 }
 
 /// The one input that the pieces of a request make; nothing if they make none. `path` stands for

@@ -5,9 +5,8 @@
 //! what the schema asks for; text that cannot be is left as it is, and the check of the schema
 //! names it.
 
+use platform::json::{self, JsonError, pointer_step};
 use serde_json::{Map, Number, Value};
-
-use crate::json::{self, JsonError, pointer_step};
 
 /// Pieces of a request do not make one input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -21,7 +21,6 @@ mod docs;
 pub mod fuzzing;
 mod headers;
 mod input;
-mod json;
 mod limits;
 mod metrics;
 mod openapi;

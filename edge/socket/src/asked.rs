@@ -4,6 +4,7 @@
 //! done once however often it is sent, and `_meta` says to what the request belongs. Bytes are read
 //! as the JSON they hold.
 
+use platform::json;
 use platform::kernel::TraceParent;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -53,9 +54,7 @@ impl Asked {
     pub(crate) fn from_payload(payload: &Payload) -> Result<Self, AskedError> {
         let mut input = match payload {
             Payload::Json(input) => input.clone(),
-            Payload::Binary(bytes) => {
-                serde_json::from_slice(bytes).map_err(|_| AskedError::Bytes)?
-            }
+            Payload::Binary(bytes) => json::parse(bytes).map_err(|_| AskedError::Bytes)?,
         };
         let mut take = |key| input.as_object_mut().and_then(|input| input.remove(key));
         let request_id = match take(REQUEST_ID) {

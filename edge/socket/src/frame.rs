@@ -10,6 +10,7 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::extract::ws::Message;
+use platform::json::Strict;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
@@ -55,8 +56,8 @@ pub enum Payload {
 /// A message is not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Text that is not the expected array.
-    #[error("a text frame is [join_ref, ref, topic, event, payload]")]
+    /// Text that is not the expected array, or a payload with a key that stands twice.
+    #[error("a text frame is [join_ref, ref, topic, event, payload], and no key stands twice")]
     Text,
     /// Bytes that end before the fields their header announces.
     #[error("a binary frame ends before its fields do")]
@@ -128,7 +129,8 @@ impl<'de> Visitor<'de> for TextFrame {
         let reference = reference(seq.next_element()?.ok_or_else(missing)?)?;
         let topic = seq.next_element::<String>()?.ok_or_else(missing)?;
         let event = seq.next_element::<String>()?.ok_or_else(missing)?;
-        let payload = Payload::Json(seq.next_element()?.ok_or_else(missing)?);
+        let Strict(payload) = seq.next_element()?.ok_or_else(missing)?;
+        let payload = Payload::Json(payload);
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Incoming { join_ref, reference, topic, event, payload })
     }
@@ -401,6 +403,7 @@ mod tests {
             r#"[{},"2","t","e",{}]"#,
             r#"["1","2","t","e",{}]x"#,
             r#"["1","2","t","e",{}"#,
+            r#"["1","2","t","e",{"a":{"b":1,"b":2}}]"#,
         ] {
             assert_eq!(Incoming::parse_text(text), Err(FrameError::Text), "{text}");
         }

@@ -24,6 +24,7 @@ mod idempotency;
 mod identity;
 mod inline;
 mod job;
+pub mod json;
 mod limits;
 mod listing;
 mod migrate;

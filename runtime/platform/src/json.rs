@@ -1,17 +1,17 @@
-//! JSON bodies, read strictly: a key that stands twice in one object is refused, not overwritten.
+//! JSON, read strictly: a key that stands twice in one object is refused, not overwritten.
 //!
 //! Two readers that keep different ones of two equal keys are a classic way around a check, so
 //! there is no keeping here. Everything else is left to `serde_json`, which also bounds the
-//! nesting.
+//! nesting. Whatever comes from outside is read here, by whichever door.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A body is not JSON, or not JSON of one meaning.
+/// A text is not JSON, or not JSON of one meaning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum JsonError {
+pub enum JsonError {
     /// The text does not follow the grammar.
     #[error("the body is not valid JSON: {0}")]
     Syntax(String),
@@ -24,11 +24,14 @@ pub(crate) enum JsonError {
 }
 
 /// Reads a body.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+///
+/// # Errors
+/// [`JsonError`] if the text does not follow the grammar, or an object in it has a key twice.
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let mut duplicate = None;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let strict = Strict { at: &At { parent: None, step: Step::Root }, duplicate: &mut duplicate };
-    let parsed = strict.deserialize(&mut deserializer).and_then(|value| {
+    let reader = Reader { at: &At { parent: None, step: Step::Root }, duplicate: &mut duplicate };
+    let parsed = reader.deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
         Ok(value)
     });
@@ -38,8 +41,20 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     }
 }
 
+/// A value that is read strictly where it is a part of something else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strict(pub Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let at = At { parent: None, step: Step::Root };
+        Reader { at: &at, duplicate: &mut None }.deserialize(deserializer).map(Self)
+    }
+}
+
 /// One step of a JSON Pointer, escaped.
-pub(crate) fn pointer_step(name: &str) -> String {
+#[must_use]
+pub fn pointer_step(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
@@ -66,19 +81,19 @@ impl At<'_> {
     }
 }
 
-struct Strict<'a> {
+struct Reader<'a> {
     at: &'a At<'a>,
     duplicate: &'a mut Option<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict<'_> {
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +125,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut items = Vec::new();
         loop {
             let at = At { parent: Some(self.at), step: Step::Index(items.len()) };
-            let item = Strict { at: &at, duplicate: self.duplicate };
+            let item = Reader { at: &at, duplicate: self.duplicate };
             match seq.next_element_seed(item)? {
                 Some(item) => items.push(item),
                 None => return Ok(items.into()),
@@ -123,10 +138,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(Key(key)) = map.next_key()? {
             let at = At { parent: Some(self.at), step: Step::Key(&key) };
             if fields.contains_key(&key) {
-                *self.duplicate = Some(at.pointer());
-                return Err(serde::de::Error::custom("a key stands twice"));
+                let pointer = at.pointer();
+                let error = serde::de::Error::custom(format!("{pointer} is given twice"));
+                *self.duplicate = Some(pointer);
+                return Err(error);
             }
-            let value = map.next_value_seed(Strict { at: &at, duplicate: self.duplicate })?;
+            let value = map.next_value_seed(Reader { at: &at, duplicate: self.duplicate })?;
             fields.insert(key, value);
         }
         Ok(fields.into())
@@ -164,6 +181,18 @@ mod tests {
             let expected = JsonError::Duplicate { pointer: pointer.to_owned() };
             assert_eq!(parse(body.as_bytes()), Err(expected), "{body}");
         }
+    }
+
+    #[test]
+    fn a_part_of_something_else_is_read_as_strictly() {
+        let read = serde_json::from_str::<(u8, Strict)>;
+
+        let once = read(r#"[1, {"a": [null]}]"#);
+        let twice = read(r#"[1, {"a": [{"b": 1, "b": 2}]}]"#);
+
+        assert_eq!(once.expect("no key stands twice").1, Strict(json!({"a": [null]})));
+        let told = twice.expect_err("a key stands twice").to_string();
+        assert!(told.starts_with("/a/0/b is given twice"), "{told}");
     }
 
     #[test]
