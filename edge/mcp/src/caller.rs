@@ -65,7 +65,8 @@ impl Caller {
         if is_meant { Ok(caller) } else { Err(Refused::insufficient_scope(server)) }
     }
 
-    fn has_any_right_in(&self, domain: &str) -> bool {
+    /// Whether the credential says anything about a domain.
+    pub(crate) fn has_any_right_in(&self, domain: &str) -> bool {
         let authority = &self.scope.authority;
         ["read", "write", "operate"].iter().any(|right| authority.allows(domain, right))
     }

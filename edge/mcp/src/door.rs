@@ -23,7 +23,6 @@ use crate::caller::{CORRELATION_ID, Caller, Ids};
 use crate::hosts::PublicHosts;
 use crate::metadata;
 use crate::server::Server;
-use crate::tool::Tools;
 
 /// The most requests all servers of a node answer at once.
 const REQUESTS_MAX: usize = 512;
@@ -64,8 +63,7 @@ impl Door {
         server: metadata::Server,
         places: &Places,
     ) -> Self {
-        let tools = Arc::new(Tools::of(system.catalog(), server.domain()));
-        let handler = Server::new(system, server, tools);
+        let handler = Server::new(system, server);
         // Names and origins are checked before anything else, here and not by rmcp.
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)

@@ -2,8 +2,9 @@
 //!
 //! A fold over the catalog, as every surface. A request comes in through the `door`, which knows
 //! our own names (`hosts`), the caller (`caller`) and what a body may be (`body`); `server` is what
-//! rmcp asks for lists and calls, `tool` the fold, `outcome` the table from answers to results, and
-//! `audit` what is recorded of every call.
+//! rmcp asks for lists and calls, `tool` the fold, `document` the queries that are read by address,
+//! `prompt` what a domain would ask, `outcome` the table from answers to results, `content` what
+//! answers hold that is no words, and `audit` what is recorded of every call.
 //!
 //! **Invariant:** the organisation comes from the credential and from nowhere else; no request
 //! leaves a session behind, so any node answers the next one.
@@ -11,10 +12,13 @@
 mod audit;
 mod body;
 mod caller;
+mod content;
+mod document;
 mod door;
 mod hosts;
 mod metadata;
 mod outcome;
+mod prompt;
 mod server;
 mod tool;
 

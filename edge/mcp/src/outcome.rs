@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use platform::{Answer, Error, FieldError, Kind};
-use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::tool::{RESULT, Shape};
+use crate::tool::{Entry, RESULT, Shape};
+
+/// Our word, among those the protocol leaves to servers, for what was refused.
+const REFUSED: ErrorCode = ErrorCode(-32000);
 
 /// A call that was refused, as the caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,16 +57,27 @@ impl From<&Error> for Refusal {
     }
 }
 
-/// The result of a call that was answered.
-pub(crate) fn success(shape: Shape, answer: Answer) -> CallToolResult {
-    let structured = match shape {
+/// The result of a call that was answered. What the answer holds stands beside the structured
+/// result; `uri` is where the answer is at home.
+pub(crate) fn success(entry: &Entry, uri: &str, answer: Answer) -> CallToolResult {
+    let mut output = answer.value;
+    let held: Vec<ContentBlock> = entry
+        .held
+        .iter()
+        .filter_map(|held| Some(held.block(held.take(&mut output)?, uri)))
+        .collect();
+    let structured = match entry.shape {
         Shape::Nothing => None,
-        Shape::Object => Some(answer.value),
-        Shape::Wrapped => Some(json!({ RESULT: answer.value })),
+        Shape::Object => Some(output),
+        Shape::Wrapped => Some(json!({ RESULT: output })),
     };
     // The text is for clients that know no structured results.
-    let text = structured.as_ref().map_or_else(|| "done".to_owned(), Value::to_string);
-    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    let text = match &structured {
+        Some(structured) => Some(structured.to_string()),
+        None => held.is_empty().then(|| "done".to_owned()),
+    };
+    let blocks = text.map(ContentBlock::text).into_iter().chain(held).collect();
+    let mut result = CallToolResult::success(blocks);
     result.structured_content = structured;
     if answer.is_replayed {
         let mut meta = Map::new();
@@ -73,8 +87,8 @@ pub(crate) fn success(shape: Shape, answer: Answer) -> CallToolResult {
     result
 }
 
-/// The result of a call that was refused.
-pub(crate) fn refused(refusal: &Refusal) -> CallToolResult {
+/// What a caller is told about a refusal.
+fn told(refusal: &Refusal) -> Value {
     let mut told = json!({
         "kind": refusal.kind.name(),
         "code": refusal.code,
@@ -84,9 +98,25 @@ pub(crate) fn refused(refusal: &Refusal) -> CallToolResult {
     if let Some(after) = refusal.retry_after {
         told["retry_after_ms"] = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).into();
     }
+    told
+}
+
+/// The result of a call that was refused.
+pub(crate) fn refused(refusal: &Refusal) -> CallToolResult {
+    let told = told(refusal);
     let mut result = CallToolResult::error(vec![ContentBlock::text(told.to_string())]);
     result.structured_content = Some(told);
     result
+}
+
+/// The error of what is no call and was refused: there is no result that could say so.
+pub(crate) fn denied(refusal: &Refusal) -> ErrorData {
+    let (message, data) = (refusal.message.clone(), Some(told(refusal)));
+    match refusal.kind {
+        Kind::NotFound => ErrorData::resource_not_found(message, data),
+        Kind::Invalid => ErrorData::invalid_params(message, data),
+        _ => ErrorData::new(REFUSED, message, data),
+    }
 }
 
 /// The error of a call that failed. Its cause is in the log, under the correlation id.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
-use platform::{Answer, Kind, Scope, SecondFactor, System};
+use platform::{Answer, Content, Kind, Message, Scope, SecondFactor, System};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ErrorData, Implementation, JsonObject,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, Resource, ResourceContents, ServerCapabilities,
-    ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, ContentBlock, ErrorData, GetPromptRequestParams,
+    GetPromptResponse, GetPromptResult, Implementation, JsonObject, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource,
+    ResourceContents, Role, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -17,8 +18,10 @@ use serde_json::{Value, json};
 
 use crate::audit;
 use crate::caller::Caller;
+use crate::document::{self, Listed};
 use crate::metadata;
 use crate::outcome::{self, Refusal};
+use crate::prompt::Prompts;
 use crate::tool::{Entry, REQUEST_ID, Tools};
 
 /// The most tools in one answer; a client asks for more with the cursor.
@@ -38,11 +41,81 @@ pub(crate) struct Server {
     system: System,
     place: metadata::Server,
     tools: Arc<Tools>,
+    prompts: Arc<Prompts>,
 }
 
 impl Server {
-    pub(crate) fn new(system: &System, place: metadata::Server, tools: Arc<Tools>) -> Self {
-        Self { system: system.clone(), place, tools }
+    pub(crate) fn new(system: &System, place: metadata::Server) -> Self {
+        let tools = Arc::new(Tools::of(system.catalog(), place.domain()));
+        let prompts = Arc::new(Prompts::of(system.catalog(), place.domain()));
+        Self { system: system.clone(), place, tools, prompts }
+    }
+
+    /// Calls the operation behind a tool and records how that ended.
+    async fn ask(
+        &self,
+        scope: &Scope,
+        entry: &Entry,
+        mut arguments: JsonObject,
+        began: Instant,
+    ) -> Result<Answer, Refusal> {
+        let request_id = take_request_id(entry, &mut arguments);
+        let call = audit::Call::begin(self.place, entry, &arguments, &request_id, began);
+        let answered = self.call(scope, entry, arguments, request_id).await;
+        let recorded = call.end(&self.system, scope, answered.as_ref().err()).await;
+        match recorded {
+            Err(refusal) if entry.is_read() => Err(refusal),
+            // What a command did is on record by its own events.
+            _ => answered,
+        }
+    }
+
+    /// Reads what is found at an address: a call like any other.
+    async fn read(
+        &self,
+        caller: &Caller,
+        scope: &Scope,
+        uri: &str,
+    ) -> Result<Vec<ResourceContents>, ErrorData> {
+        let began = Instant::now();
+        let (entry, arguments) = document::at(&self.tools, uri).ok_or_else(|| {
+            ErrorData::resource_not_found(format!("there is no resource {uri} here"), None)
+        })?;
+        let answered = match caller.admit(&self.system) {
+            Ok(()) => self.ask(scope, entry, arguments, began).await,
+            Err(error) => Err(Refusal::from(&error)),
+        };
+        match answered {
+            Ok(answer) => Ok(document::contents(entry, uri, answer)),
+            Err(refusal) if refusal.kind == Kind::Failure => {
+                Err(outcome::failed(&refusal, scope.correlation_id))
+            }
+            Err(refusal) => Err(outcome::denied(&refusal)),
+        }
+    }
+
+    /// What a message of a prompt says: itself, or what is found at the address it names.
+    async fn say(
+        &self,
+        caller: &Caller,
+        scope: &Scope,
+        message: Message,
+    ) -> Result<Vec<PromptMessage>, ErrorData> {
+        let blocks = match message.content {
+            Content::Text(text) => vec![ContentBlock::text(text)],
+            Content::Image { media_type, bytes } => {
+                vec![ContentBlock::image(bytes.to_base64(), media_type)]
+            }
+            Content::Audio { media_type, bytes } => {
+                vec![ContentBlock::audio(bytes.to_base64(), media_type)]
+            }
+            Content::Document { uri } => {
+                let read = self.read(caller, scope, &uri).await?;
+                read.into_iter().map(ContentBlock::resource).collect()
+            }
+        };
+        let role = if message.is_answer { Role::Assistant } else { Role::User };
+        Ok(blocks.into_iter().map(|block| PromptMessage::new(role.clone(), block)).collect())
     }
 
     /// Calls the operation behind a tool, and what becomes of that.
@@ -100,7 +173,11 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().build();
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_prompts()
+            .build();
         let name = match self.place.domain() {
             Some(domain) => format!("finnest-{domain}"),
             None => "finnest".to_owned(),
@@ -126,8 +203,7 @@ impl ServerHandler for Server {
         let (tools, next_cursor) = page.ok_or_else(|| {
             ErrorData::invalid_params("the cursor is not one of this server's", None)
         })?;
-        let good_for = u64::try_from(LIST_GOOD_FOR.as_millis()).unwrap_or_default();
-        let mut listed = ListToolsResult::with_all_items(tools).with_ttl_ms(good_for);
+        let mut listed = ListToolsResult::with_all_items(tools).with_ttl_ms(list_good_for());
         listed.next_cursor = next_cursor;
         Ok(listed)
     }
@@ -146,18 +222,10 @@ impl ServerHandler for Server {
             return Ok(outcome::refused(&Refusal::from(&error)).into());
         }
         let scope = scope(&context)?;
-        let mut arguments = request.arguments.unwrap_or_default();
-        let request_id = take_request_id(entry, &mut arguments);
-        let call = audit::Call::begin(self.place, entry, &arguments, &request_id, began);
-        let answered = self.call(&scope, entry, arguments, request_id).await;
-        let recorded = call.end(&self.system, &scope, answered.as_ref().err()).await;
-        let answered = match recorded {
-            Err(refusal) if entry.is_read() => Err(refusal),
-            // What a command did is on record by its own events.
-            _ => answered,
-        };
-        match answered {
-            Ok(answer) => Ok(outcome::success(entry.shape, answer).into()),
+        let arguments = request.arguments.unwrap_or_default();
+        let uri = document::address(entry, &arguments);
+        match self.ask(&scope, entry, arguments, began).await {
+            Ok(answer) => Ok(outcome::success(entry, &uri, answer).into()),
             Err(refusal) if refusal.kind == Kind::Failure => {
                 Err(outcome::failed(&refusal, scope.correlation_id))
             }
@@ -170,14 +238,35 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        caller(&context)?;
+        let caller = caller(&context)?;
         let catalogue = Resource::new(CATALOGUE, "catalogue")
             .with_title("Servers")
             .with_description(
                 "The MCP servers of this installation, one per domain, with the tools you may use",
             )
             .with_mime_type("application/json");
-        Ok(ListResourcesResult::with_all_items(vec![catalogue]))
+        let usable = self.tools.all().iter().filter(|entry| caller.may_use(entry));
+        let documents = usable.filter_map(|entry| match document::listed(entry)? {
+            Listed::One(resource) => Some(resource),
+            Listed::Many(_) => None,
+        });
+        let listed = [catalogue].into_iter().chain(documents).collect();
+        Ok(ListResourcesResult::with_all_items(listed).with_ttl_ms(list_good_for()))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let caller = caller(&context)?;
+        let usable = self.tools.all().iter().filter(|entry| caller.may_use(entry));
+        let templates = usable.filter_map(|entry| match document::listed(entry)? {
+            Listed::One(_) => None,
+            Listed::Many(template) => Some(template),
+        });
+        let listed = ListResourceTemplatesResult::with_all_items(templates.collect());
+        Ok(listed.with_ttl_ms(list_good_for()))
     }
 
     async fn read_resource(
@@ -187,13 +276,57 @@ impl ServerHandler for Server {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let caller = caller(&context)?;
         if request.uri != CATALOGUE {
-            let message = format!("there is no resource {} here", request.uri);
-            return Err(ErrorData::resource_not_found(message, None));
+            let read = self.read(caller, &scope(&context)?, &request.uri).await?;
+            return Ok(ReadResourceResult::new(read).into());
         }
         let text = self.catalogue(caller).to_string();
         let contents = ResourceContents::text(text, CATALOGUE).with_mime_type("application/json");
         Ok(ReadResourceResult::new(vec![contents]).into())
     }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let caller = caller(&context)?;
+        let all = self.prompts.all().iter();
+        let usable = all.filter(|entry| caller.has_any_right_in(entry.domain.as_str()));
+        let listed = usable.map(|entry| entry.prompt.clone()).collect();
+        Ok(ListPromptsResult::with_all_items(listed).with_ttl_ms(list_good_for()))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let (caller, scope) = (caller(&context)?, scope(&context)?);
+        let found = self.prompts.get(&request.name);
+        let found = found.filter(|entry| caller.has_any_right_in(entry.domain.as_str()));
+        let entry = found.ok_or_else(|| {
+            ErrorData::invalid_params(format!("there is no prompt `{}` here", request.name), None)
+        })?;
+        let arguments = Value::Object(request.arguments.unwrap_or_default());
+        let said = caller.admit(&self.system).and_then(|()| entry.declared.messages(arguments));
+        let said = said.map_err(|error| match Refusal::from(&error) {
+            refusal if refusal.kind == Kind::Failure => {
+                tracing::error!(%error, prompt = %request.name, "a prompt failed");
+                outcome::failed(&refusal, scope.correlation_id)
+            }
+            refusal => outcome::denied(&refusal),
+        })?;
+        let mut messages = Vec::new();
+        for message in said {
+            messages.extend(self.say(caller, &scope, message).await?);
+        }
+        let description = entry.declared.description.clone();
+        Ok(GetPromptResult::new(messages).with_description(description).into())
+    }
+}
+
+fn list_good_for() -> u64 {
+    u64::try_from(LIST_GOOD_FOR.as_millis()).unwrap_or_default()
 }
 
 /// Who makes the request that a message came with.
@@ -236,11 +369,12 @@ fn instructions(place: metadata::Server) -> String {
     };
     format!(
         "This server has {whose}. The resource {CATALOGUE} lists the servers and the tools you may \
-         use. You act for the organisation of your credential, and see nothing of any other. Give \
-         each change a request_id of your own: called again with the same one, it is done once. A \
-         refusal is a result with isError and {{kind, code, message, errors, retry_after_ms}}: \
-         read it, mend the arguments it blames, or ask again after retry_after_ms. Of the \
-         categories of tools, `read` changes nothing, `propose` suggests what a person decides, \
-         `execute` changes something, and `restricted` asks for a person's consent first."
+         use; what is listed as a resource is read by its address. You act for the organisation of \
+         your credential, and see nothing of any other. Give each change a request_id of your own: \
+         called again with the same one, it is done once. A refusal is a result with isError and \
+         {{kind, code, message, errors, retry_after_ms}}: read it, mend the arguments it blames, or \
+         ask again after retry_after_ms. Of the categories of tools, `read` changes nothing, \
+         `propose` suggests what a person decides, `execute` changes something, and `restricted` \
+         asks for a person's consent first."
     )
 }

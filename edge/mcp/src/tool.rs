@@ -7,6 +7,8 @@ use platform::{Access, Catalog, DomainName, Operation, OperationKind, Spec, Verb
 use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
+use crate::content::{self, Held};
+
 /// The argument of a command by which it is done once, however often it is called.
 pub(crate) const REQUEST_ID: &str = "request_id";
 /// The field that holds an output which is no object, since a structured result must be one.
@@ -29,6 +31,10 @@ pub(crate) struct Entry {
     /// Whether it takes a [`REQUEST_ID`].
     pub(crate) takes_request_id: bool,
     pub(crate) shape: Shape,
+    /// What of the output is a picture, a sound or a file.
+    pub(crate) held: Vec<Held>,
+    /// Of which media type the output is.
+    pub(crate) media_type: String,
     /// What arguments may be, for whoever records them.
     pub(crate) input_schema: Value,
 }
@@ -98,13 +104,15 @@ impl Entry {
         let name = format!("{}_{}", operation.domain, spec.name());
         let takes_request_id = operation.kind == OperationKind::Command
             && operation.input_schema.pointer(&format!("/properties/{REQUEST_ID}")).is_none();
-        let shape = shape_of(&operation.output_schema);
+        let held = content::held_in(&operation.output_schema);
+        let output = content::rest_of(&operation.output_schema, &held);
+        let shape = shape_of(&output);
         let input = input_schema(operation, takes_request_id);
         let mut tool = Tool::new(name, operation.description.clone(), input)
             .with_title(title(spec.name()))
             .with_annotations(annotations(operation))
             .with_meta(meta(operation));
-        if let Some(output) = output_schema(&operation.output_schema, shape) {
+        if let Some(output) = output_schema(&output, shape) {
             tool = tool.with_raw_output_schema(Arc::new(output));
         }
         Self {
@@ -114,13 +122,15 @@ impl Entry {
             access: spec.access(),
             takes_request_id,
             shape,
+            held,
+            media_type: content::media_type(operation),
             input_schema: operation.input_schema.clone(),
         }
     }
 }
 
 /// `open_job_order` as people say it.
-fn title(name: &str) -> String {
+pub(crate) fn title(name: &str) -> String {
     let words = name.replace('_', " ");
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -153,6 +163,10 @@ fn meta(operation: &Operation) -> MetaObject {
     MetaObject(meta)
 }
 
+/// The dialect that schemas of inputs are written in. Clients compile those of outputs, and some
+/// know this one only if they are not told of it.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// The input as it is, with the argument by which a command is done once.
 fn input_schema(operation: &Operation, takes_request_id: bool) -> JsonObject {
     let mut schema = match &operation.input_schema {
@@ -161,6 +175,7 @@ fn input_schema(operation: &Operation, takes_request_id: bool) -> JsonObject {
     };
     // The tool says the same.
     schema.remove("description");
+    schema.insert("$schema".into(), DIALECT.into());
     schema.insert("type".into(), "object".into());
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
     if let (true, Value::Object(properties)) = (takes_request_id, properties) {

@@ -61,6 +61,11 @@ impl Catalog {
         for domain in &domains {
             violations.extend(domain.violations.iter().cloned());
             check_operations(domain, &mut violations);
+            violations
+                .extend(domain.prompts.iter().flat_map(|prompt| prompt.violations(domain.name)));
+            let prompts =
+                domain.prompts.iter().map(|prompt| format!("{}/{}", domain.name, prompt.name));
+            repeated("prompt", prompts, &mut violations);
             let schedules = domain.schedules.iter().map(|entry| entry.name.clone());
             repeated("schedule", schedules, &mut violations);
             check_events(domain, &emitted, &mut violations);
@@ -186,6 +191,15 @@ fn check_operations(domain: &Domain, violations: &mut Vec<String>) {
                 ));
             }
         }
+        if operation.spec.is_addressable()
+            && let Some(field) = left_open(operation)
+        {
+            violations.push(format!(
+                "{name}/{}: is read by its address, which does not say the required field \
+                 `{field}`",
+                operation.spec.name()
+            ));
+        }
         if operation.summary.is_empty() && operation.spec.verb() != Verb::Internal {
             violations.push(format!(
                 "{name}/{}: has no doc comment, which is its help text",
@@ -193,6 +207,13 @@ fn check_operations(domain: &Domain, violations: &mut Vec<String>) {
             ));
         }
     }
+}
+
+/// A required field that the path does not say.
+fn left_open(operation: &Operation) -> Option<&str> {
+    let required = operation.input_schema.get("required").and_then(Value::as_array)?;
+    let mut required = required.iter().filter_map(Value::as_str);
+    required.find(|field| operation.spec.path_parameters().all(|parameter| parameter != *field))
 }
 
 fn check_events(

@@ -19,6 +19,7 @@ use crate::job::{Arguments, Job, JobDeclaration};
 use crate::operation::{Action, Command, Operation, Query};
 use crate::page::Page;
 use crate::projection::{Projecting, Projection, ProjectionDeclaration};
+use crate::prompt::{Prompt, PromptDeclaration};
 use crate::reaction::Subscription;
 use crate::recurring::Every;
 use crate::schema;
@@ -41,6 +42,7 @@ pub struct Domain {
     pub(crate) children: Vec<(&'static str, MakeChild)>,
     pub(crate) pages: Vec<Page>,
     pub(crate) flags: Vec<FlagDeclaration>,
+    pub(crate) prompts: Vec<PromptDeclaration>,
     pub(crate) keeps_credentials: bool,
     pub(crate) violations: Vec<String>,
 }
@@ -128,6 +130,7 @@ impl Domain {
             children: Vec::new(),
             pages: Vec::new(),
             flags: Vec::new(),
+            prompts: Vec::new(),
             keeps_credentials: false,
             violations: Vec::new(),
         }
@@ -263,6 +266,13 @@ impl Domain {
         self
     }
 
+    /// Offers agents this prompt.
+    #[must_use]
+    pub fn prompt<P: Prompt>(mut self) -> Self {
+        self.prompts.push(PromptDeclaration::of::<P>());
+        self
+    }
+
     /// Does something else for organisations that have switched on this feature flag, or off. The
     /// name is persistent and the only one of its kind in the installation; `description` says what
     /// switching it on does, and `default` holds for whoever has not said otherwise.
@@ -308,6 +318,12 @@ impl Domain {
     #[must_use]
     pub fn pages(&self) -> &[Page] {
         &self.pages
+    }
+
+    /// Its prompts for agents.
+    #[must_use]
+    pub fn prompts(&self) -> &[PromptDeclaration] {
+        &self.prompts
     }
 
     /// The ids of its own processes, as supervision.toml may name them.

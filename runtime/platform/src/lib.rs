@@ -7,6 +7,7 @@
 //! domain, [`operator`].
 
 mod access;
+mod bytes;
 mod catalog;
 pub mod cell;
 mod config;
@@ -36,6 +37,7 @@ mod places;
 pub mod postgres;
 mod profile;
 mod projection;
+mod prompt;
 mod reaction;
 mod recurring;
 mod refusal;
@@ -61,6 +63,7 @@ pub use otp;
 pub use store;
 
 pub use access::{SECOND_FACTOR_COUNTS_FOR, allows};
+pub use bytes::Bytes;
 pub use catalog::{Catalog, Violations};
 pub use config::{Config, Database, MakeEdge, MakeRelay, Relay, Relayed, Security, Wakes};
 pub use dispatch::Answer;
@@ -87,6 +90,7 @@ pub use operation::{
 pub use page::{Page, Panel};
 pub use profile::Profile;
 pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Rows, projection};
+pub use prompt::{Content, Message, Prompt, PromptDeclaration};
 pub use recurring::Every;
 pub use refusal::{Error, FieldError, Kind, Reason, Refusal, Result};
 pub use reload::{NotReloaded, Reloaded, TuningChange};

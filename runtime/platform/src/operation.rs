@@ -180,9 +180,14 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// The typed input. The schema was checked before, so what fails here is a rule the schema cannot
-/// say, such as an unknown field.
+/// The typed input.
 pub(crate) fn parse<I: Input>(input: Value) -> Result<I> {
+    parsed(input)
+}
+
+/// The typed form of a value. The schema was checked before, so what fails here is a rule the
+/// schema cannot say, such as an unknown field.
+pub(crate) fn parsed<T: DeserializeOwned>(input: Value) -> Result<T> {
     serde_json::from_value(input).map_err(|error| {
         Error::malformed(vec![FieldError { pointer: String::new(), message: error.to_string() }])
     })

@@ -5,7 +5,8 @@ use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
-/// The schema of `T`, whole and without references, so that surfaces can look at every field.
+/// The schema of `T`, whole and without references, so that surfaces can look at every field. Only
+/// a type that holds itself is defined once, in `$defs`, and referred to.
 pub(crate) fn of<T: JsonSchema>() -> Value {
     derived::<T>(drop_rust_formats)
 }
@@ -69,6 +70,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "its schema is looked at")]
+    struct Part {
+        weight_g: u32,
+        parts: Vec<Part>,
+    }
+
+    #[derive(JsonSchema)]
+    #[expect(dead_code, reason = "its schema is looked at")]
+    struct Whole {
+        part: Part,
+    }
+
+    #[test]
+    fn a_type_that_holds_itself_is_defined_once_and_referred_to() {
+        let schema = of_input::<Whole>();
+
+        let defined = &schema["$defs"]["Part"];
+        assert_eq!(defined["properties"]["parts"]["items"], json!({"$ref": "#/$defs/Part"}));
+        assert_eq!(defined["properties"]["weight_g"]["maximum"], json!(u32::MAX));
+        let validator = crate::form::validator(&schema);
+        let deep = |weight| {
+            let part = json!({"weight_g": weight, "parts": []});
+            json!({"part": {"weight_g": 1, "parts": [part]}})
+        };
+        assert!(validator.is_valid(&deep(1)) && !validator.is_valid(&deep(-1)));
+    }
 
     #[test]
     fn numbers_of_an_input_are_within_what_their_type_holds() {

@@ -111,7 +111,11 @@ fn bad_bodies() -> Vec<(String, i32)> {
             -32602,
         ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"nothing/known"}"#.to_owned(), -32601),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":7}"#.to_owned(), -32600),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":7}"#.to_owned(), -32602),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":7}"#.to_owned(),
+            -32600,
+        ),
     ]
 }
 

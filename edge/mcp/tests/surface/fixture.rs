@@ -1,8 +1,8 @@
 //! A domain made for these tests: it has one of everything a tool can be, and no table.
 
 use platform::{
-    Access, Action, Command, Domain, DomainName, Event, EventType, Id, Query, Reason, Refusal,
-    Result, Snapshot, Spec, System, Tx,
+    Access, Action, Bytes, Command, Domain, DomainName, Event, EventType, Id, Message, OrgId,
+    Prompt, Query, Reason, Refusal, Result, Snapshot, Spec, System, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,7 @@ pub(crate) struct GetCrate {
 }
 
 impl Query for GetCrate {
-    const SPEC: Spec = Spec::read("get_crate", "/crates/{crate_id}");
+    const SPEC: Spec = Spec::read("get_crate", "/crates/{crate_id}").addressable();
     type Output = Crate;
 
     async fn answer(self, _: &mut Snapshot<'_>) -> Result<Crate> {
@@ -175,6 +175,87 @@ impl Action for Knock {
     }
 }
 
+/// A label as it is printed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Printed {
+    /// What is written on it.
+    label: String,
+    /// Whose it is.
+    org_id: OrgId,
+    /// What it looks like.
+    #[schemars(extend("contentMediaType" = "image/png"))]
+    picture: Bytes,
+    /// A note that goes with it, if there is one.
+    #[schemars(extend("contentMediaType" = "text/markdown"))]
+    note: Option<String>,
+}
+
+/// Print a label.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrintLabel {
+    /// What is written on it.
+    pub label: String,
+}
+
+impl Query for PrintLabel {
+    const SPEC: Spec = Spec::read("print_label", "/labels/{label}/print").addressable();
+    type Output = Printed;
+
+    async fn answer(self, db: &mut Snapshot<'_>) -> Result<Printed> {
+        let note = (self.label == "fragile").then(|| "*handle with care*".to_owned());
+        let picture = Bytes(self.label.as_bytes().to_vec());
+        Ok(Printed { label: self.label, org_id: db.org_id(), picture, note })
+    }
+}
+
+/// How crates are packed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("contentMediaType" = "text/markdown"))]
+pub(crate) struct Manual(String);
+
+/// Show how crates are packed.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowManual {}
+
+impl Query for ShowManual {
+    const SPEC: Spec = Spec::read("show_manual", "/manual").addressable();
+    type Output = Manual;
+
+    async fn answer(self, _: &mut Snapshot<'_>) -> Result<Manual> {
+        Ok(Manual("# Heavy things first".into()))
+    }
+}
+
+/// Write a note for a label.
+///
+/// It is kept nowhere.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WriteNote {
+    /// The label.
+    label: String,
+    /// How it shall sound.
+    #[serde(default)]
+    tone: Option<String>,
+}
+
+impl Prompt for WriteNote {
+    const NAME: &'static str = "write_note";
+
+    fn messages(self) -> Vec<Message> {
+        assert!(self.label != "panic", "the label says so");
+        let tone = self.tone.unwrap_or_else(|| "plain".into());
+        vec![
+            Message::document(format!("depot://labels/{}/print", self.label)),
+            Message::user(format!("Write a note in a {tone} tone.")),
+            Message::assistant("*Handle with care.*"),
+        ]
+    }
+}
+
 /// The domain.
 pub(crate) fn domain() -> Domain {
     Domain::new(DEPOT)
@@ -185,5 +266,8 @@ pub(crate) fn domain() -> Domain {
         .command::<DropCrate>()
         .command::<CountAgain>()
         .action::<Knock>()
+        .query::<PrintLabel>()
+        .query::<ShowManual>()
+        .prompt::<WriteNote>()
         .emits::<CratePacked>()
 }

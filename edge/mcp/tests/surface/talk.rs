@@ -152,6 +152,12 @@ impl Agent {
         self.send(request).await
     }
 
+    /// The message that answers a message of that method, at the server of all domains.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.post("/mcp", &message.to_string()).await.1
+    }
+
     /// The tools that one server lists.
     pub(crate) async fn tools(&self, path: &str) -> Vec<Value> {
         let (_, answer) = self.post(path, &list()).await;

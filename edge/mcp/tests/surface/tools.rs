@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 use crate::talk::{self, Agent};
 
+/// The tools that only read.
+const READING: [&str; 4] =
+    ["depot_get_crate", "depot_list_labels", "depot_print_label", "depot_show_manual"];
+
 #[tokio::test]
 async fn an_operation_is_a_tool_with_its_words_schemas_and_hints() {
     let agent = Agent::start(Role::Staff).await;
@@ -19,12 +23,17 @@ async fn an_operation_is_a_tool_with_its_words_schemas_and_hints() {
         "depot_list_labels",
         "depot_suggest_label",
         "depot_drop_crate",
+        "depot_print_label",
+        "depot_show_manual",
     ];
     assert_eq!(names, expected);
     let pack = &tools[0];
     assert_eq!(pack["title"], "Pack crate");
     assert_eq!(pack["description"], "Pack a crate.\n\nThe label must not be a joke.");
     assert_eq!(pack["inputSchema"]["required"], json!(["label"]));
+    let dialect = "https://json-schema.org/draft/2020-12/schema";
+    assert_eq!(pack["inputSchema"]["$schema"], dialect);
+    assert_eq!(pack["inputSchema"]["additionalProperties"], false);
     assert_eq!(pack["inputSchema"]["properties"]["request_id"]["type"], "string");
     assert_eq!(pack["inputSchema"]["properties"]["weight_g"].get("format"), None);
     assert_eq!(pack["outputSchema"]["properties"]["label"]["type"], "string");
@@ -56,6 +65,34 @@ async fn an_answer_is_structured_and_text_and_what_is_no_object_is_wrapped() {
     assert_eq!(told, packed["structuredContent"]);
     assert_eq!(labels["structuredContent"], json!({"result": ["nails"]}));
     assert_eq!(suggested.get("structuredContent"), None, "{suggested}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_a_picture_or_a_file_stands_beside_the_structured_result() {
+    let agent = Agent::start(Role::Staff).await;
+
+    let fragile = agent.call("depot_print_label", json!({"label": "fragile"})).await;
+    let nails = agent.call("depot_print_label", json!({"label": "a nail"})).await;
+    let manual = agent.call("depot_show_manual", json!({})).await;
+
+    let org_id = testkit::ACME;
+    let structured = json!({"label": "fragile", "org_id": org_id});
+    assert_eq!(fragile["structuredContent"], structured, "{fragile}");
+    let picture = json!({"type": "image", "mimeType": "image/png", "data": "ZnJhZ2lsZQ=="});
+    let note = json!({"type": "resource", "resource": {
+        "uri": "depot://labels/fragile/print#/note", "mimeType": "text/markdown",
+        "text": "*handle with care*"}});
+    let content = fragile["content"].as_array().expect("there is content");
+    assert!(content.contains(&picture) && content.contains(&note), "{fragile}");
+    assert_eq!(nails["content"].as_array().map(Vec::len), Some(2), "{nails}");
+    assert_eq!(manual.get("structuredContent"), None, "{manual}");
+    assert_eq!(manual["content"][0]["resource"]["uri"], "depot://manual");
+    let tools = agent.tools("/mcp/depot").await;
+    let print = tools.iter().find(|tool| tool["name"] == "depot_print_label");
+    let output = &print.expect("it is a tool")["outputSchema"];
+    assert_eq!(output["required"], json!(["label", "org_id"]), "{output}");
+    assert_eq!(output["properties"].get("picture"), None, "{output}");
     agent.stop().await;
 }
 
@@ -124,7 +161,7 @@ async fn only_what_the_caller_may_use_is_listed() {
     let operator = agent.acting(Role::Operator).names("/mcp").await;
 
     assert_eq!(worker, Vec::<String>::new());
-    assert_eq!(supervisor, ["depot_get_crate", "depot_list_labels"]);
+    assert_eq!(supervisor, READING);
     assert!(staff.contains(&"depot_drop_crate".to_owned()));
     assert!(!staff.iter().any(|name| name.starts_with("operator_")), "{staff:?}");
     assert!(operator.contains(&"operator_kill_process".to_owned()));
@@ -147,7 +184,7 @@ async fn a_credential_opens_what_its_scopes_say_and_no_more() {
     let (refused, told) = elsewhere.post("/mcp/depot", &talk::list()).await;
     let (nothing, _) = elsewhere.post("/mcp", &talk::list()).await;
 
-    assert_eq!(listed, ["depot_get_crate", "depot_list_labels"]);
+    assert_eq!(listed, READING);
     assert_eq!(written["structuredContent"]["code"], "scope_missing");
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     assert_eq!(told["error"], "insufficient_scope");

@@ -77,6 +77,7 @@ pub struct Spec {
     is_destructive: bool,
     is_confidential: bool,
     is_like_reading: bool,
+    is_addressable: bool,
     pub(super) deprecation: Option<Deprecation>,
 }
 
@@ -100,6 +101,7 @@ impl Spec {
             is_destructive: false,
             is_confidential: false,
             is_like_reading: false,
+            is_addressable: false,
             deprecation: None,
         }
     }
@@ -179,6 +181,25 @@ impl Spec {
             _ if self.is_like_reading => Some("read"),
             _ => Some("write"),
         }
+    }
+    /// Is a document that agents read by its address, `<domain>:/` and its path, as in
+    /// `recruit://job_orders/{job_order_id}`, beside being a tool. Whoever may ask it may read it.
+    ///
+    /// # Panics
+    /// When it is built, if it does more than read.
+    #[must_use]
+    pub const fn addressable(mut self) -> Self {
+        assert!(
+            self.is_read(),
+            "what is read by an address only reads: declare it with Spec::read"
+        );
+        self.is_addressable = true;
+        self
+    }
+    /// Whether agents read it by its address.
+    #[must_use]
+    pub const fn is_addressable(&self) -> bool {
+        self.is_addressable
     }
     /// Whether it is told secrets, or answers some.
     #[must_use]
