@@ -20,7 +20,8 @@ pub struct GetBillingRecord {
 }
 
 impl Query for GetBillingRecord {
-    const SPEC: Spec = Spec::read("get_billing_record", "/billing_records/{billing_record_id}");
+    const SPEC: Spec =
+        Spec::read("get_billing_record", "/billing_records/{billing_record_id}").addressable();
     type Output = BillingRecord;
 
     async fn answer(self, db: &mut Snapshot<'_>) -> Result<BillingRecord> {

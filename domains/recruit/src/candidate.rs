@@ -169,7 +169,7 @@ pub struct GetCandidate {
 }
 
 impl Query for GetCandidate {
-    const SPEC: Spec = Spec::read("get_candidate", "/candidates/{candidate_id}");
+    const SPEC: Spec = Spec::read("get_candidate", "/candidates/{candidate_id}").addressable();
     type Output = Candidate;
 
     async fn answer(self, db: &mut Snapshot<'_>) -> Result<Candidate> {

@@ -10,6 +10,7 @@ mod job_order;
 mod outreach;
 mod pipeline;
 mod pool;
+mod prompts;
 mod reactions;
 
 use contracts::recruit::{
@@ -24,6 +25,7 @@ pub use job_order::*;
 pub use outreach::*;
 pub use pipeline::*;
 pub use pool::*;
+pub use prompts::*;
 
 /// The domain, declared.
 #[must_use]
@@ -57,6 +59,7 @@ pub fn domain() -> Domain {
         .emits::<CandidatesScored>()
         .emits::<CandidateShortlisted>()
         .emits::<OutreachSent>()
+        .prompt::<ProposeShortlist>()
         .on("score_candidates", reactions::score_candidates)
         .projection(pipeline::pipeline())
         .job::<SendOutreach>()

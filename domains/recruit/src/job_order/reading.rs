@@ -18,7 +18,7 @@ pub struct GetJobOrder {
 }
 
 impl Query for GetJobOrder {
-    const SPEC: Spec = Spec::read("get_job_order", "/job_orders/{job_order_id}");
+    const SPEC: Spec = Spec::read("get_job_order", "/job_orders/{job_order_id}").addressable();
     type Output = JobOrder;
 
     async fn answer(self, db: &mut Snapshot<'_>) -> Result<JobOrder> {

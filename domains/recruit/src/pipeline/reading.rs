@@ -112,7 +112,7 @@ pub struct PipelineTotals {
 }
 
 impl Query for ShowPipeline {
-    const SPEC: Spec = Spec::read("show_pipeline", "/pipeline");
+    const SPEC: Spec = Spec::read("show_pipeline", "/pipeline").addressable();
     type Output = PipelineTotals;
 
     async fn answer(self, db: &mut Snapshot<'_>) -> Result<PipelineTotals> {
