@@ -17,11 +17,15 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::ConfigError;
 use crate::exit::Exit;
-use crate::options::Server;
+use crate::options::{Secret, Server};
 use crate::route::Call;
+use crate::session::Session;
 use crate::words::harmless;
 
+/// The code of a token that is nobody's, or nobody's any more.
+const TOKEN_UNKNOWN: &str = "token_unknown";
 /// The code of a supervision.toml that cannot be applied.
 const WRONG_PAGE: &str = "wrong_page";
 /// How long an ordinary call may take.
@@ -39,7 +43,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) struct Client {
     http: Http<HttpConnector, Full<Bytes>>,
     base: String,
-    authorization: Option<HeaderValue>,
+    token: Option<Secret>,
+    /// Where the token comes from, if it is one of those that end after minutes.
+    session: Option<Session>,
 }
 
 /// Why there is no answer to print.
@@ -73,6 +79,18 @@ pub(crate) enum Trouble {
     /// The answer cannot be printed.
     #[error("the answer cannot be printed")]
     Output(#[from] io::Error),
+    /// The config file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The session of a profile is over.
+    #[error("the session of the profile `{profile}` has ended; sign in again: {}", sign_in(.profile))]
+    Ended { profile: String },
+    /// The answer is not what it should be.
+    #[error("{url} answered in words that this program does not know; is it of another version?")]
+    Unexpected { url: String },
+    /// What the person was asked for, or has to do elsewhere.
+    #[error("{words}")]
+    Person { words: String, exit: Exit },
     /// More pages than are taken at once.
     #[error("there are more than {0} items; narrow the question, or read page by page")]
     TooMany(usize),
@@ -86,7 +104,7 @@ pub(crate) struct Problem {
     #[serde(default)]
     title: String,
     #[serde(default)]
-    code: String,
+    pub(crate) code: String,
     #[serde(default)]
     instance: Option<String>,
     #[serde(default)]
@@ -98,28 +116,30 @@ pub(crate) struct Problem {
 /// What is wrong with one field.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct FieldProblem {
+    /// Where it is: the flag that fills it, once that is known.
     #[serde(default)]
     pointer: String,
+    /// Where it is in the input.
+    #[serde(skip)]
+    place: String,
     #[serde(default, alias = "detail")]
     message: String,
 }
 
 impl Client {
     pub(crate) fn new(server: &Server) -> Result<Self, Trouble> {
-        let authorization = match &server.token {
-            None => None,
-            Some(token) => {
-                let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-                let mut value = value.map_err(|_| Trouble::Header("token"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        server.token.as_ref().map(bearer).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
         connector.set_nodelay(true);
         let http = Http::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { http, base: base(&server.url)?, authorization })
+        Ok(Self { http, base: base(&server.url)?, token: server.token.clone(), session: None })
+    }
+
+    /// The same with the tokens of a session, which it renews by itself.
+    pub(crate) fn with_session(mut self, session: Option<Session>) -> Self {
+        self.session = session;
+        self
     }
 
     /// The address asked.
@@ -129,20 +149,49 @@ impl Client {
 
     /// Sends `call` and answers what the platform said; null when it said nothing.
     pub(crate) async fn send(&self, call: &Call, patience: Duration) -> Result<Value, Trouble> {
-        let request = self.request(call)?;
+        let Some(session) = &self.session else {
+            return self.send_as(self.token.as_ref(), call, patience).await;
+        };
+        let token = session.token(&self.base).await?;
+        match self.send_as(Some(&token), call, patience).await {
+            // Whoever is not known has changed nothing, so the same may be asked again.
+            Err(trouble) if trouble.is(TOKEN_UNKNOWN) => {
+                let token = session.token_after(&self.base, &token).await?;
+                self.send_as(Some(&token), call, patience).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send_as(
+        &self,
+        token: Option<&Secret>,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Value, Trouble> {
+        let request = self.request(token, call)?;
         let answer = tokio::time::timeout(patience, self.exchange(request)).await;
         let answer = answer.map_err(|_| Trouble::TooSlow { url: self.base.clone(), patience })?;
         answer.map_err(|trouble| trouble.in_flags(&call.flags))
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Trouble> {
+    /// Sends what needs no token.
+    pub(crate) async fn send_as_nobody(&self, call: &Call) -> Result<Value, Trouble> {
+        self.send_as(None, call, PATIENCE).await
+    }
+
+    fn request(
+        &self,
+        token: Option<&Secret>,
+        call: &Call,
+    ) -> Result<Request<Full<Bytes>>, Trouble> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.base, call.target))
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("finnest/", env!("CARGO_PKG_VERSION")));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, bearer(token)?);
         }
         if let Some(key) = &call.idempotency_key {
             let key = HeaderValue::try_from(key).map_err(|_| Trouble::Header("idempotency key"))?;
@@ -205,8 +254,28 @@ impl Client {
         let after =
             response.headers().get(header::RETRY_AFTER).and_then(|after| after.to_str().ok());
         problem.retry_after = after.map(str::to_owned);
+        for field in &mut problem.errors {
+            field.place.clone_from(&field.pointer);
+        }
         Err(Trouble::Problem { status, problem: Box::new(problem) })
     }
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Trouble> {
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+    let mut value = value.map_err(|_| Trouble::Header("token"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whether two addresses are those of one platform, as far as their words tell.
+pub(crate) fn is_same_place(one: &str, other: &str) -> bool {
+    matches!((base(one), base(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// How to sign in with a profile.
+pub(crate) fn sign_in(profile: &str) -> String {
+    format!("finnest sign-in --use {}", harmless(profile))
 }
 
 /// The address without a slash at its end. `http://` may be left out.
@@ -237,12 +306,21 @@ impl Trouble {
     /// How a command ends that met this.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Address(_) | Self::Header(_) | Self::TooMany(_) => Exit::Refused,
+            Self::Address(_) | Self::Header(_) | Self::TooMany(_) | Self::Config(_) => {
+                Exit::Refused
+            }
+            Self::Ended { .. } => Exit::Unauthenticated,
+            Self::Person { exit, .. } => *exit,
             Self::Problem { status, .. } => Exit::of(*status),
             // Who closed the pipe has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
         }
+    }
+
+    /// Whether the platform refused with this code.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Problem { problem, .. } if problem.code == code)
     }
 
     /// Whether somebody who follows should keep trying.
@@ -276,6 +354,12 @@ impl Trouble {
         let mut words = format!("{self}");
         let Self::Problem { status, problem } = self else { return words };
         words = harmless(&words);
+        if let [field] = problem.errors.as_slice()
+            && problem.detail == format!("{}: {}", field.place, field.message)
+        {
+            // The sentence is the one complaint again, in the words of REST.
+            "one field is not as it should be".clone_into(&mut words);
+        }
         for field in &problem.errors {
             let repeats = field.message == problem.detail && problem.errors.len() == 1;
             let place = if field.pointer.is_empty() { "the input" } else { &field.pointer };
@@ -300,11 +384,12 @@ impl Trouble {
         if !notes.is_empty() {
             let _ = write!(words, "\n  ({})", harmless(&notes.join(", ")));
         }
-        if *status == StatusCode::UNAUTHORIZED {
+        // Whoever gave a wrong password knows that they are asked who they are.
+        if *status == StatusCode::UNAUTHORIZED && !problem.code.ends_with("_refused") {
             words.push_str(
-                "\nSay who you are: set FINNEST_TOKEN, or pass --token, or name a profile of the \
-                 config file with --use. A platform started with `finnest serve --demo` prints the \
-                 tokens of its users.",
+                "\nSay who you are: `finnest sign-in`, or set FINNEST_TOKEN, or name a profile of \
+                 the config file with --use. A platform started with `finnest serve --demo` prints \
+                 the tokens of its users.",
             );
         }
         words
@@ -359,7 +444,7 @@ mod tests {
             flags: Vec::new(),
         };
 
-        let request = client().request(&call).expect("a request");
+        let request = client().request(Some(&"t0k".into()), &call).expect("a request");
 
         assert_eq!(request.uri(), "http://127.0.0.1:4000/api/v1/recruit/job_orders");
         assert_eq!(request.headers()["authorization"], "Bearer t0k");
@@ -428,6 +513,21 @@ mod tests {
             let trouble = answer(status, r#"{"title": "x"}"#).expect_err("a problem");
             assert_eq!(trouble.is_passing(), is_passing, "{status}");
         }
+    }
+
+    #[test]
+    fn a_single_complaint_is_made_once() {
+        let problem = r#"{"detail": "/headcount: 0 is less than 1", "errors": [
+            {"pointer": "/headcount", "message": "0 is less than 1"}]}"#;
+        let flags = [("/headcount".to_owned(), "headcount".to_owned())];
+
+        let words = answer(422, problem).expect_err("a refusal").in_flags(&flags).words();
+
+        insta::assert_snapshot!(words, @"
+        one field is not as it should be
+          --headcount: 0 is less than 1
+          (try again in 2 s)
+        ");
     }
 
     #[test]

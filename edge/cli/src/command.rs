@@ -8,11 +8,12 @@ use clap_complete::Shell;
 use platform::Catalog;
 
 use crate::options::{CellOptions, DatabaseOptions, ServeOptions, Server, Style};
-use crate::{audit, jobs, operations, transfer};
+use crate::{audit, jobs, operations, sign_in, transfer};
 
 const EXAMPLES: &str = "\
 Examples:
   finnest serve --demo                            run the platform with demo data
+  finnest sign-in                                 say who you are, once
   finnest tree --watch                            see every process live
   finnest recruit                                 see what the domain recruit can do
   finnest recruit list_job_orders                 ask it; `finnest call recruit …` is the same
@@ -26,7 +27,7 @@ Examples:
 Environment:
   FINNEST_URL     address of the platform, http://127.0.0.1:4000 unless set
   FINNEST_TOKEN   the token that says who you are; `serve --demo` prints some
-  FINNEST_PROFILE which profile of ~/.config/finnest/config.toml has both
+  FINNEST_PROFILE which profile of ~/.config/finnest/config.toml has both; `sign-in` writes it
   FINNEST_LISTEN  where `finnest serve` listens, 127.0.0.1:4000 unless set
   DATABASE_URL    a PostgreSQL to use instead of the platform's own
   NO_COLOR        print no colours, if set
@@ -55,6 +56,9 @@ pub fn command(catalog: &Catalog) -> Command {
         .subcommands([
             serve(),
             migrate(),
+            sign_in::sign_in_command(),
+            sign_in::sign_out_command(),
+            sign_in::whoami_command(),
             tree(),
             inspect(),
             kill(),

@@ -9,20 +9,29 @@
 //! token = "…"
 //! ```
 //!
-//! It may have tokens in it, so a file that others may read is refused and not believed.
+//! It may have tokens in it, so a file that others may read is refused and not believed. What
+//! `finnest sign-in` keeps in a profile is written by `change`.
+
+pub(crate) mod change;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use platform::Timestamp;
 use toml_edit::DocumentMut;
 
 use crate::options::Secret;
 
+/// The profile that is signed in where none is named.
+const FIRST: &str = "default";
+
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Config {
+    /// Where it is, if there is a place for it.
+    pub(crate) file: Option<PathBuf>,
     default: Option<String>,
     profiles: BTreeMap<String, Profile>,
 }
@@ -32,6 +41,13 @@ pub(crate) struct Config {
 pub(crate) struct Profile {
     pub(crate) url: Option<String>,
     pub(crate) token: Option<Secret>,
+    /// Of a session: what the next token is got for.
+    pub(crate) refresh_token: Option<Secret>,
+    /// Of a session: when its token ends.
+    pub(crate) token_ends: Option<Timestamp>,
+    /// Who signed in last.
+    pub(crate) organisation: Option<String>,
+    pub(crate) email: Option<String>,
 }
 
 /// Why the file cannot be used.
@@ -45,6 +61,12 @@ pub(crate) enum ConfigError {
     Malformed { path: String, what: String },
     #[error("there is no profile `{name}`; there is {known}")]
     NoProfile { name: String, known: String },
+    #[error("{path} cannot be written: {source}")]
+    NotWritten { path: String, source: io::Error },
+    #[error("there is no place for a config file; set HOME or XDG_CONFIG_HOME")]
+    NoPlace,
+    #[error("a profile needs a name of visible characters, not `{}`", .0.escape_debug())]
+    BadName(String),
 }
 
 /// Where the file is: below `XDG_CONFIG_HOME`, or `.config` of the home directory.
@@ -61,15 +83,17 @@ impl Config {
         let shown = path.display().to_string();
         let wrong = |source| ConfigError::Io { path: shown.clone(), source };
         let metadata = match std::fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { file: Some(path.to_owned()), ..Self::default() });
+            }
             metadata => metadata.map_err(wrong)?,
         };
         let config = Self::read(&std::fs::read_to_string(path).map_err(wrong)?, &shown)?;
-        let has_tokens = config.profiles.values().any(|profile| profile.token.is_some());
+        let has_tokens = config.profiles.values().any(Profile::has_tokens);
         if has_tokens && metadata.permissions().mode() & 0o077 != 0 {
             return Err(ConfigError::Open { path: shown });
         }
-        Ok(config)
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     pub(crate) fn read(text: &str, path: &str) -> Result<Self, ConfigError> {
@@ -100,16 +124,35 @@ impl Config {
 
     /// The profile of that name, or else the one that is meant when none is named.
     pub(crate) fn profile(&self, name: Option<&str>) -> Result<Profile, ConfigError> {
-        let Some(name) = name.or(self.default.as_deref()) else { return Ok(Profile::default()) };
+        let Some(name) = self.meant(name) else { return Ok(Profile::default()) };
         self.profiles.get(name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             ConfigError::NoProfile { name: name.to_owned(), known }
         })
     }
+
+    /// The name that is meant where `name` is said.
+    pub(crate) fn meant<'a>(&'a self, name: Option<&'a str>) -> Option<&'a str> {
+        name.or(self.default.as_deref())
+    }
+
+    /// Where somebody signs in who says `name`: the profile, what it says so far, and whether it
+    /// becomes the one that is meant when none is named.
+    pub(crate) fn signed_in_as(&self, name: Option<&str>) -> (String, Profile, bool) {
+        let becomes_default =
+            self.default.is_none() && (name.is_none() || self.profiles.is_empty());
+        let name = self.meant(name).unwrap_or(FIRST);
+        let profile = self.profiles.get(name).cloned().unwrap_or_default();
+        (name.to_owned(), profile, becomes_default)
+    }
 }
 
 impl Profile {
+    const fn has_tokens(&self) -> bool {
+        self.token.is_some() || self.refresh_token.is_some()
+    }
+
     fn read(name: &str, item: &toml_edit::Item) -> Result<Self, String> {
         let table = item.as_table_like().ok_or(format!("`profile.{name}` is a table"))?;
         let mut profile = Self::default();
@@ -118,6 +161,15 @@ impl Profile {
             match key {
                 "url" => profile.url = Some(text()?.to_owned()),
                 "token" => profile.token = Some(Secret::from(text()?)),
+                "refresh_token" => profile.refresh_token = Some(Secret::from(text()?)),
+                "organisation" => profile.organisation = Some(text()?.to_owned()),
+                "email" => profile.email = Some(text()?.to_owned()),
+                "token_ends" => {
+                    let ends = text()?.parse().map_err(|_| {
+                        format!("`profile.{name}.token_ends` is a time, as in 2026-11-21T04:09:25Z")
+                    })?;
+                    profile.token_ends = Some(ends);
+                }
                 other => return Err(format!("`profile.{name}` has no `{other}`")),
             }
         }
@@ -126,22 +178,22 @@ impl Profile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const PAGE: &str = "default = 'demo'\n[profile.demo]\nurl = 'http://a:1'\ntoken = 't0k'\n\
                         [profile.other]\nurl = 'http://b:2'\n";
 
     /// A place for a file, gone with the test.
-    struct Place(PathBuf);
+    pub(crate) struct Place(PathBuf);
 
     impl Place {
-        fn new(test: &str) -> Self {
+        pub(crate) fn new(test: &str) -> Self {
             let name = format!("finnest-config-{test}-{}", std::process::id());
             Self(std::env::temp_dir().join(name))
         }
 
-        fn file(&self) -> PathBuf {
+        pub(crate) fn file(&self) -> PathBuf {
             self.0.join("config.toml")
         }
     }
@@ -164,7 +216,10 @@ mod tests {
         let profile = |name| config.profile(name).expect("it exists");
         assert_eq!(profile(None).url.as_deref(), Some("http://a:1"));
         assert_eq!(profile(None).token, Some("t0k".into()));
-        assert_eq!(profile(Some("other")), Profile { url: Some("http://b:2".into()), token: None });
+        assert_eq!(
+            profile(Some("other")),
+            Profile { url: Some("http://b:2".into()), ..Profile::default() }
+        );
         let none = config.profile(Some("x")).expect_err("there is none").to_string();
         assert_eq!(none, "there is no profile `x`; there is demo, other");
         assert_eq!(Config::default().profile(None).expect("no file"), Profile::default());
@@ -177,6 +232,7 @@ mod tests {
             ("default = 1", "`default` is a name"),
             ("[profile.a]\ntokne = 's3cret'", "`profile.a` has no `tokne`"),
             ("[profile.a]\ntoken = 7", "`profile.a.token` is text"),
+            ("[profile.a]\ntoken_ends = 'soon'", "`profile.a.token_ends` is a time"),
             ("profile = 's3cret'", "`profile` is a table"),
         ];
 

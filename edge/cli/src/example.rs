@@ -1,7 +1,8 @@
 //! An example domain, for the tests of this crate.
 
 use platform::{
-    Action, Catalog, Command, Domain, DomainName, Listing, Query, Result, Snapshot, Spec, Tx,
+    Access, Action, Catalog, Command, Domain, DomainName, Listing, Query, Result, Snapshot, Spec,
+    Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,82 @@ struct Rescore {}
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Probe {}
 
+/// Sign in with an address and a password.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct SignIn {
+    /// The organisation.
+    organisation: String,
+    /// The address.
+    email: String,
+    /// The password.
+    password: String,
+    /// What kind of session.
+    kind: String,
+    /// What signs in.
+    client: String,
+}
+
+/// Answer a challenge with a code.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct AnswerSecondFactor {
+    /// The challenge.
+    challenge: String,
+    /// The code.
+    code: String,
+}
+
+/// Get the next access token.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Refresh {
+    /// The refresh token of the last answer.
+    refresh_token: String,
+}
+
+/// Sign out.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct SignOut {}
+
+/// Who I am.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct GetMe {}
+
+impl Action for SignIn {
+    const SPEC: Spec = Spec::invoke("sign_in", "/sign_in").needs(Access::Anyone).confidential();
+    type Output = ();
+    async fn act(self, _system: &platform::System) -> Result<()> {
+        Ok(())
+    }
+}
+impl Action for AnswerSecondFactor {
+    const SPEC: Spec = Spec::invoke("answer_second_factor", "/sign_in/second_factor")
+        .needs(Access::Anyone)
+        .confidential();
+    type Output = ();
+    async fn act(self, _system: &platform::System) -> Result<()> {
+        Ok(())
+    }
+}
+impl Action for Refresh {
+    const SPEC: Spec = Spec::invoke("refresh", "/refresh").needs(Access::Anyone).confidential();
+    type Output = ();
+    async fn act(self, _system: &platform::System) -> Result<()> {
+        Ok(())
+    }
+}
+impl Command for SignOut {
+    const SPEC: Spec = Spec::invoke("sign_out", "/sign_out").needs(Access::Member);
+    type Output = ();
+    async fn handle(self, _tx: &mut Tx<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+impl Query for GetMe {
+    const SPEC: Spec = Spec::read("get_me", "/me").needs(Access::Member);
+    type Output = ();
+    async fn answer(self, _db: &mut Snapshot<'_>) -> Result<()> {
+        Ok(())
+    }
+}
 impl Command for OpenJobOrder {
     const SPEC: Spec = Spec::create("open_job_order", "/job_orders");
     type Output = ();
@@ -111,7 +188,7 @@ impl Action for Probe {
     }
 }
 
-/// A catalog of the example domain and the operator's.
+/// A catalog of the example domain, of what the command line asks of accounts, and the operator's.
 pub(crate) fn catalog() -> Catalog {
     let recruit = Domain::new(DomainName::new("recruit"))
         .command::<OpenJobOrder>()
@@ -120,5 +197,11 @@ pub(crate) fn catalog() -> Catalog {
         .command::<RemoveJobOrder>()
         .command::<Rescore>()
         .action::<Probe>();
-    Catalog::new(vec![recruit, platform::operator::domain()]).expect("no contradictions")
+    let accounts = Domain::new(DomainName::new("accounts"))
+        .action::<SignIn>()
+        .action::<AnswerSecondFactor>()
+        .action::<Refresh>()
+        .command::<SignOut>()
+        .query::<GetMe>();
+    Catalog::new(vec![accounts, recruit, platform::operator::domain()]).expect("no contradictions")
 }

@@ -23,7 +23,11 @@
 //! | 8 | Asked too often. |
 //! | 9 | The part of the platform asked for is unavailable. |
 //!
-//! **Invariant:** no domain is known here by name, apart from the platform's own, `operator`.
+//! Whoever signs in has their session kept in the config file (`sign_in.rs`), and renewed by
+//! whatever command needs it (`session.rs`).
+//!
+//! **Invariant:** no domain is known here by name, apart from the platform's own, `operator`, and
+//! what signing in asks of `accounts`.
 
 mod audit;
 mod client;
@@ -35,10 +39,13 @@ mod jobs;
 mod operations;
 mod options;
 mod print;
+mod prompt;
 mod request;
 mod route;
 mod run;
 mod screen;
+mod session;
+mod sign_in;
 mod tail;
 mod transfer;
 mod tree;

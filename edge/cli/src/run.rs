@@ -12,8 +12,9 @@ use crate::options::{Format, Style};
 use crate::request::{Ask, Remote};
 use crate::route::Call;
 use crate::screen::Screen;
+use crate::session::Session;
 use crate::words::harmless;
-use crate::{jobs, print, tail, tree, verification, watch};
+use crate::{jobs, print, sign_in, tail, tree, verification, watch};
 
 /// The most items that `--all` takes into memory.
 const ITEMS_MAX: usize = 100_000;
@@ -32,7 +33,8 @@ pub async fn run(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Exit {
 }
 
 async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<Exit, Trouble> {
-    let client = Client::new(&remote.server)?;
+    let session = remote.session.clone().map(|kept| Session::new(kept, clock));
+    let client = Client::new(&remote.server)?.with_session(session);
     let style = &remote.style;
     match &remote.task.0 {
         Ask::Call(call) => {
@@ -68,6 +70,12 @@ async fn perform(remote: &Remote, clock: &Clock, screen: &mut Screen) -> Result<
             tell(&answer, style, screen, lines)
         }
         Ask::Bulk { start, show } => jobs::follow(&client, start, show, style, screen).await,
+        Ask::SignIn(sign_in) => sign_in.perform(&client, style, screen).await,
+        Ask::SignOut(sign_out) => sign_out.perform(&client, style, screen).await,
+        Ask::WhoAmI(call) => {
+            let me = sign_in::whoami(&client, call, remote.server.profile.as_ref()).await?;
+            tell(&me, style, screen, print::answer)
+        }
         Ask::WatchTree(call) => watch::watch(&client, call, style, clock, screen).await,
         Ask::Tail(tail) => tail::follow(&client, tail, style, screen).await,
     }

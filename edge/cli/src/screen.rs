@@ -5,11 +5,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use serde_json::Value;
 
 use crate::options::{Format, Style};
+use crate::prompt::{Nobody, Person, Starter};
 
 /// Where a command prints.
 pub struct Screen {
     pub(crate) out: Box<dyn Write + Send>,
     pub(crate) err: Box<dyn Write + Send>,
+    /// Who can be asked.
+    pub(crate) person: Box<dyn Person>,
     /// Whether a person looks at it.
     pub(crate) is_terminal: bool,
     /// Its width, if it has one.
@@ -68,6 +71,7 @@ impl Screen {
         Self {
             out: Box::new(BufWriter::new(io::stdout())),
             err: Box::new(io::stderr()),
+            person: Box::new(Starter),
             is_terminal,
             columns: if is_terminal { Size::of_terminal().map(|size| size.columns) } else { None },
             has_colour: is_terminal && !style.no_color && environment_allows_colour(),
@@ -77,7 +81,8 @@ impl Screen {
     /// A screen nobody looks at, for programs and tests.
     #[must_use]
     pub fn plain(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        Self { out, err, is_terminal: false, columns: None, has_colour: false }
+        let person = Box::new(Nobody);
+        Self { out, err, person, is_terminal: false, columns: None, has_colour: false }
     }
 
     /// The form of printing: the one asked for, or the one that fits who reads.

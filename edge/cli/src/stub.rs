@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::prompt::Person;
 use crate::request::Outside;
 use crate::tree::tests::now;
 use crate::{Exit, Screen, example, request};
@@ -51,6 +53,53 @@ pub(crate) async fn finnest(args: &str, answers: Vec<Says>, flushes: usize) -> O
     };
     outcome.asked = asked.lock().expect("no panic").clone();
     outcome
+}
+
+/// Runs `finnest` with `args` against a platform that says `answers`, with the config file at
+/// `file` in which a profile may say `URL` for the platform's address, and a person at the terminal.
+pub(crate) async fn at_terminal(
+    args: &str,
+    file: &Path,
+    person: impl Person + 'static,
+    answers: Vec<Says>,
+) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    if let Ok(page) = std::fs::read_to_string(file) {
+        std::fs::write(file, page.replace("URL", &url)).expect("it is written");
+    }
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+    let args = args.replace("URL", &url);
+    let mut outcome = tokio::select! {
+        outcome = typed(&args, file, person) => outcome,
+        () = serve(listener, &answers, &asked) => unreachable!("the stub listens for ever"),
+    };
+    outcome.asked = asked.lock().expect("no panic").clone();
+    outcome.out = outcome.out.replace(&url, "URL");
+    outcome.err = outcome.err.replace(&url, "URL");
+    outcome
+}
+
+/// Runs `finnest` with `args` and the config file at `file`.
+pub(crate) async fn typed(args: &str, file: &Path, person: impl Person + 'static) -> Outcome {
+    let config = || Config::load(file);
+    let outside = Outside { config: &config, ..OUTSIDE };
+    let args = format!("finnest {args}");
+    let request = request::parse_with(&example::catalog(), args.split_whitespace(), &outside);
+    let (out, err) = (Page::new(usize::MAX), Page::new(usize::MAX));
+    let remote = match request {
+        Ok(request::Request::Remote(remote)) => remote,
+        Ok(_) => panic!("a remote one"),
+        Err(error) => {
+            let err = error.to_string();
+            return Outcome { exit: Exit::Refused, out: String::new(), err, asked: Vec::new() };
+        }
+    };
+    let mut screen = Screen::plain(Box::new(out.clone()), Box::new(err.clone()));
+    screen.person = Box::new(person);
+    let exit = crate::run(&remote, &Clock::manual(now()), &mut screen).await;
+    Outcome { exit, out: out.text(), err: err.text(), asked: Vec::new() }
 }
 
 /// Runs `finnest` with `args` against whatever is at `url`.
@@ -89,7 +138,8 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
-    let token = parts.headers["authorization"].to_str().expect("text").to_owned();
+    let token = parts.headers.get("authorization").map(|token| token.to_str().expect("text"));
+    let token = token.unwrap_or("nobody");
     let body = String::from_utf8_lossy(&body).into_owned();
     let line = format!("{} {} {token} {body}", parts.method, parts.uri);
     asked.lock().expect("no panic").push(line.trim_end().to_owned());

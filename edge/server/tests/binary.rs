@@ -8,6 +8,8 @@ mod mobile;
 mod nodes;
 #[path = "binary/outage.rs"]
 mod outage;
+#[path = "binary/sign_in.rs"]
+mod sign_in;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
