@@ -6,7 +6,9 @@ use benches::server::{Database, Server};
 use platform::kernel::{OrgId, Scope, UserId};
 use platform::otp::config::Tuning;
 use platform::otp::{ChildSpec, Clock};
-use platform::{Catalog, Config, Enrolment, MasterSecret, Profile, Role, Security, System, Wakes};
+use platform::{
+    Catalog, Config, Enrolment, MasterSecret, Profile, PublicUrl, Role, Security, System, Wakes,
+};
 use socket::Sockets;
 use uuid::Uuid;
 
@@ -66,7 +68,11 @@ impl Node {
             edge: Box::new(edge),
             cells: None,
             signing: None,
-            security: Security { profile: Profile::Commercial, secret: MasterSecret::new([7; 32]) },
+            security: Security {
+                profile: Profile::Commercial,
+                secret: MasterSecret::new([7; 32]),
+                address: PublicUrl::default(),
+            },
         };
         let system = System::start(config, catalog).await.expect("the system starts");
         let (org_id, user_id) = (OrgId::new(), UserId::new());

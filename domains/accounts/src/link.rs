@@ -74,9 +74,6 @@ pub(crate) struct Made {
     pub(crate) letter: String,
 }
 
-/// Links begin so where an organisation has said nothing else.
-const ADDRESS: &str = "http://127.0.0.1:4000";
-
 /// Makes a link for a user; earlier ones for the same are good for nothing.
 pub(crate) async fn make(
     tx: &mut Tx<'_>,
@@ -103,7 +100,9 @@ pub(crate) async fn make(
     .bind(expires_at)
     .execute(tx.connection())
     .await?;
-    let base = organisation.address.as_deref().unwrap_or(ADDRESS);
+    // Never the name a request came in under: whoever asks for a link would choose where it leads.
+    let installation = tx.address()?.as_str();
+    let base = organisation.address.as_deref().unwrap_or(installation);
     let address = format!("{base}/{}?token={token}", purpose.path());
     let body = format!("{}\n\n{address}", purpose.says(&organisation.name));
     let letter = Letter { recipient: email.to_owned(), body };

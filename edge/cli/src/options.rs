@@ -141,8 +141,13 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub trusted_proxy: Vec<Network>,
-    /// Names under which the MCP servers are reached from elsewhere, as in `finnest.example.com`;
-    /// this machine's own always count
+    /// Where the platform is reached by people elsewhere, as in `https://finnest.example.com`: what
+    /// links in letters begin with, and what agents and the OpenAPI document are told. The same on
+    /// all nodes
+    #[arg(long, value_name = "URL", env = "FINNEST_PUBLIC_URL", hide_env_values = true)]
+    pub public_url: Option<String>,
+    /// Further names under which the MCP servers are reached from elsewhere, as in
+    /// `finnest.example.com`; this machine's own and that of the public address always count
     #[arg(
         long = "public-host",
         value_name = "HOST[:PORT]",

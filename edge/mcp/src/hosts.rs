@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
+use platform::PublicUrl;
 
 use crate::door::Refused;
 
@@ -18,6 +19,16 @@ pub struct PublicHosts {
     named: Arc<[Host]>,
     /// Origins whose pages may ask besides those of our own names.
     pages: Arc<[String]>,
+    /// The public address of the installation, if an operator has said it.
+    public: Option<Arc<Public>>,
+}
+
+/// The public address, and the name and port by which it is asked for.
+#[derive(Debug)]
+struct Public {
+    url: String,
+    host: Host,
+    usual_port: u16,
 }
 
 /// One name, with a port if only that one counts.
@@ -50,7 +61,7 @@ impl PublicHosts {
             .into_iter()
             .map(|text| Host::of(text.as_ref()).ok_or_else(|| BadHost(text.as_ref().to_owned())))
             .collect();
-        Ok(Self { named: hosts?.into(), pages: Arc::default() })
+        Ok(Self { named: hosts?.into(), ..Self::default() })
     }
 
     /// The same, open also to pages of these origins, each as `https://app.example`.
@@ -58,6 +69,14 @@ impl PublicHosts {
     pub fn and_pages_of(mut self, origins: impl IntoIterator<Item = String>) -> Self {
         self.pages = origins.into_iter().collect();
         self
+    }
+
+    /// The same, and the public address of the installation, which a caller who asks under its name
+    /// is told as it was said.
+    #[must_use]
+    pub fn reached_at(self, address: &PublicUrl) -> Self {
+        let public = address.said().and_then(Public::of).map(Arc::new);
+        Self { public, ..self }
     }
 
     /// Refuses a request under a name that is not ours, or from a page that is not ours; otherwise
@@ -82,19 +101,22 @@ impl PublicHosts {
             let message = "pages of other origins may not ask this server";
             return Err(Refused::misdirected(message));
         }
-        Ok(host.base())
+        let public = self.public.as_ref().filter(|public| public.is(&host));
+        Ok(public.map_or_else(|| host.base(), |public| public.url.clone()))
     }
 
     fn has(&self, host: &Host) -> bool {
         let is_named = |known: &Host| {
             known.name == host.name && (known.port.is_none() || known.port == host.port)
         };
-        host.is_loopback() || self.named.iter().any(is_named)
+        let is_public = self.public.as_ref().is_some_and(|public| public.is(host));
+        host.is_loopback() || is_public || self.named.iter().any(is_named)
     }
 
     /// Pages from elsewhere come encrypted or not at all.
     fn has_origin(&self, origin: &str) -> bool {
-        if self.pages.iter().any(|page| page == origin) {
+        let is_of_public = self.public.as_ref().is_some_and(|public| public.url == origin);
+        if is_of_public || self.pages.iter().any(|page| page == origin) {
             return true;
         }
         let Some((scheme, rest)) = origin.split_once("://") else { return false };
@@ -104,6 +126,20 @@ impl PublicHosts {
             host.port = host.port.or(Some(443));
         }
         is_usual && self.has(&host)
+    }
+}
+
+impl Public {
+    fn of(url: &str) -> Option<Self> {
+        let (scheme, host) = url.split_once("://")?;
+        let usual_port = if scheme == "https" { 443 } else { 80 };
+        Some(Self { url: url.to_owned(), host: Host::of(host)?, usual_port })
+    }
+
+    /// Whether it is asked for by this name.
+    fn is(&self, host: &Host) -> bool {
+        let port = |host: &Host| host.port.unwrap_or(self.usual_port);
+        self.host.name == host.name && port(&self.host) == port(host)
     }
 }
 
@@ -183,6 +219,39 @@ mod tests {
         }
         assert_eq!(admitted(&[]), None);
         assert_eq!(admitted(&[(header::HOST, "localhost"), (header::HOST, "localhost")]), None);
+    }
+
+    #[test]
+    fn whoever_asks_under_the_public_name_is_told_the_public_address() {
+        let admitted = |url: &str, host: &'static str| {
+            let address = PublicUrl::parse(url).expect("an address");
+            let hosts = PublicHosts::default().reached_at(&address);
+            hosts.admit(&parts("/mcp", &[(header::HOST, host)])).ok()
+        };
+
+        for (url, host, expected) in [
+            ("http://10.0.0.5:4000", "10.0.0.5:4000", Some("http://10.0.0.5:4000")),
+            ("https://f.example.com", "F.example.com", Some("https://f.example.com")),
+            ("https://f.example.com", "f.example.com:443", Some("https://f.example.com")),
+            ("http://f.example.com", "f.example.com:80", Some("http://f.example.com")),
+            ("https://f.example.com", "f.example.com:4000", None),
+            ("https://f.example.com", "evil.example.com", None),
+            ("https://f.example.com", "localhost:4000", Some("http://localhost:4000")),
+        ] {
+            assert_eq!(admitted(url, host).as_deref(), expected, "{url} {host}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_public_address_may_ask_even_where_it_is_not_encrypted() {
+        let address = PublicUrl::parse("http://10.0.0.5:4000").expect("an address");
+        let hosts = PublicHosts::default().reached_at(&address);
+
+        for (origin, expected) in [("http://10.0.0.5:4000", true), ("http://10.0.0.5:4001", false)]
+        {
+            let asked = parts("/mcp", &[(header::HOST, "localhost"), (header::ORIGIN, origin)]);
+            assert_eq!(hosts.admit(&asked).is_ok(), expected, "{origin}");
+        }
     }
 
     #[test]

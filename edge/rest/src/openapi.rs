@@ -24,6 +24,15 @@ pub fn document(catalog: &Catalog) -> Value {
     describe(&Route::all(catalog.operations()), &tags)
 }
 
+/// The same for an installation that is reached at `url`, if an operator has said so.
+pub(crate) fn document_at(catalog: &Catalog, url: Option<&str>) -> Value {
+    let mut document = document(catalog);
+    if let Some(url) = url {
+        document["servers"] = json!([{ "url": url, "description": "This installation." }]);
+    }
+    document
+}
+
 /// The document of these routes; `tags` are the domains and what they say of themselves.
 fn describe(routes: &[Route], tags: &[(&str, &str)]) -> Value {
     let mut schemas = Map::new();

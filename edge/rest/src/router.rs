@@ -34,7 +34,7 @@ struct Rest {
 /// The REST surface of a system: `/api/v1/…`, `/api/openapi.json`, `/health`, `/ready`, `/metrics`.
 pub fn router(system: System) -> Router {
     let routes = Route::all(system.catalog().operations());
-    let document = openapi::document(system.catalog());
+    let document = openapi::document_at(system.catalog(), system.address().said());
     let printed: Arc<str> = document.to_string().into();
     let docs = Router::new()
         .route("/docs", get(docs::index))

@@ -31,7 +31,8 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let began = Instant::now();
     settings.check()?;
     let tuning = settings.tuning(&catalog)?;
-    let hosts = PublicHosts::parse(&settings.public_hosts)?;
+    let address = settings.address()?;
+    let hosts = PublicHosts::parse(&settings.public_hosts)?.reached_at(&address);
     let origins = WebOrigins::parse(&settings.web_origins)?;
     // Bound before anything else starts: a taken port costs a second to find out, not a minute.
     let bound = listener::bind(settings.listen)?;
@@ -43,6 +44,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         security: Security {
             profile: settings.profile,
             secret: secret::load(settings.secret_file.as_deref(), &database)?,
+            address,
         },
         signing: audit::signing(&settings.checkpoints, &database)?,
         database,

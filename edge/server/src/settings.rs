@@ -12,7 +12,7 @@ use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
 use platform::store::archive::Shelf;
-use platform::{Catalog, Database, Profile, Wakes};
+use platform::{Catalog, Database, Profile, PublicUrl, Wakes};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub public_hosts: Vec<String>,
     /// The origins whose pages may use the platform from a browser.
     pub web_origins: Vec<String>,
+    /// Where it is reached by those who are sent a link; where it listens unless told.
+    pub public_url: Option<String>,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -102,6 +104,7 @@ impl From<ServeOptions> for Settings {
                 .filter(|host| !host.is_empty())
                 .collect(),
             web_origins: options.web_origins,
+            public_url: options.public_url.filter(|url| !url.is_empty()),
         }
     }
 }
@@ -127,6 +130,15 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// Where the platform is reached by those who are sent a link to it.
+    ///
+    /// # Errors
+    /// What is wrong with the address that was given.
+    pub fn address(&self) -> Result<PublicUrl> {
+        let Some(url) = &self.public_url else { return Ok(PublicUrl::of_listener(self.listen)) };
+        PublicUrl::parse(url).context("FINNEST_PUBLIC_URL, or --public-url, is not as it should be")
     }
 
     /// What to say before the reason when the platform does not start.

@@ -8,6 +8,8 @@ mod mobile;
 mod nodes;
 #[path = "binary/outage.rs"]
 mod outage;
+#[path = "binary/public_url.rs"]
+mod public_url;
 #[path = "binary/sign_in.rs"]
 mod sign_in;
 

@@ -225,6 +225,7 @@ pub(crate) fn cells(
             connections_max: (here.connections_max / 2).max(CONNECTIONS_MIN),
             profile: here.security.profile,
             secret: *here.security.secret.expose(),
+            address: here.security.address.clone(),
         };
         Ok(Cell::new(name, hello, make(name)))
     })

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::cell::MakeCell;
 use crate::postgres::Embedded;
 use crate::profile::Profile;
+use crate::public_url::PublicUrl;
 use crate::secret::MasterSecret;
 use crate::system::System;
 
@@ -99,4 +100,6 @@ pub struct Security {
     pub profile: Profile,
     /// The secret.
     pub secret: MasterSecret,
+    /// Where the installation is reached.
+    pub address: PublicUrl,
 }

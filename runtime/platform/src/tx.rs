@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::profile::Profile;
+use crate::public_url::PublicUrl;
 use crate::refusal::{Error, Reason, Result};
 use crate::secret::MasterSecret;
 use crate::system::System;
@@ -94,6 +95,14 @@ impl<'c> Tx<'c> {
     /// A failure in a projection.
     pub fn profile(&self) -> Result<Profile> {
         self.system().map(System::profile)
+    }
+
+    /// Where this installation is reached, by those who are sent a link to it.
+    ///
+    /// # Errors
+    /// A failure in a projection.
+    pub fn address(&self) -> Result<&'c PublicUrl> {
+        self.system().map(System::address)
     }
 
     /// Who acts, for which organisation, in which chain of causes.

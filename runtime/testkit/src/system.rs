@@ -11,8 +11,8 @@ use platform::kernel::{Digest, OrgId, Scope, UserId};
 use platform::otp::Clock;
 use platform::otp::config::Tuning;
 use platform::{
-    Catalog, Config, Database, Domain, DomainName, MakeEdge, MasterSecret, Profile, Role, Security,
-    System, Wakes,
+    Catalog, Config, Database, Domain, DomainName, MakeEdge, MasterSecret, Profile, PublicUrl,
+    Role, Security, System, Wakes,
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
@@ -128,7 +128,11 @@ fn config_of(
         edge,
         cells: None,
         signing: None,
-        security: Security { profile: Profile::Commercial, secret: MasterSecret::new([7; 32]) },
+        security: Security {
+            profile: Profile::Commercial,
+            secret: MasterSecret::new([7; 32]),
+            address: PublicUrl::default(),
+        },
     }
 }
 

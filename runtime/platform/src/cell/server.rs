@@ -66,7 +66,8 @@ pub async fn serve(
     let app: PgConnectOptions = hello.database_url.parse().map_err(StartError::failed)?;
     // The same name after a restart, so that what its predecessor held is taken back at once.
     let node = format!("{}/{}", hello.node, config.domain);
-    let security = Security { profile: hello.profile, secret: MasterSecret::new(hello.secret) };
+    let secret = MasterSecret::new(hello.secret);
+    let security = Security { profile: hello.profile, secret, address: hello.address };
     let (connections_max, clock) = (hello.connections_max, config.clock);
     let here = Here { clock, node, connections_max, security };
     let tuned = Tuned::new(&catalog, config.tuning, config.page);

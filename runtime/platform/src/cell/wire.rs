@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::answer::Answered;
 use crate::profile::Profile;
+use crate::public_url::PublicUrl;
 
 /// A longer word is a mistake of one of us, and is not read into memory.
 const WORD_BYTES_MAX: usize = 64 << 20;
@@ -19,7 +20,6 @@ const WORD_BYTES_MAX: usize = 64 << 20;
 /// What the platform says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "most words are calls, and few are held at once")]
 pub(super) enum ToCell {
     /// First of all.
     Hello(Hello),
@@ -47,6 +47,8 @@ pub(crate) struct Hello {
     pub(crate) profile: Profile,
     /// The secret that all nodes share.
     pub(crate) secret: [u8; 32],
+    /// Where the installation is reached.
+    pub(crate) address: PublicUrl,
 }
 
 impl std::fmt::Debug for Hello {

@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::{Enrolment, Identities, Identity, enrol};
 use crate::profile::Profile;
+use crate::public_url::PublicUrl;
 use crate::refusal::Result;
 use crate::secret::MasterSecret;
 use crate::system::System;
@@ -51,6 +52,12 @@ impl System {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.security().profile
+    }
+
+    /// Where this installation is reached, by those who are sent a link to it.
+    #[must_use]
+    pub fn address(&self) -> &PublicUrl {
+        &self.security().address
     }
 
     /// The secret that all nodes of this installation share.
