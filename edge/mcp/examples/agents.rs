@@ -4,13 +4,15 @@
 //! The suite shows no credential, so this program puts one into each request. It says on its first
 //! line where it listens, and ends when it is told to.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use mcp::PublicHosts;
 use platform::{
-    Bytes, Command, Domain, DomainName, Message, Prompt, Query, Reason, Refusal, Result, Role,
-    Snapshot, Spec, Tx,
+    Action, Bytes, Command, Domain, DomainName, Message, Progress, Prompt, Query, Reason, Refusal,
+    Result, Role, Snapshot, Spec, System, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -155,6 +157,24 @@ impl Query for MultipleContentTypes {
     async fn answer(self, _: &mut Snapshot<'_>) -> Result<Parcel> {
         let (text, file) = ("Multiple content types test:".to_owned(), "{}".to_owned());
         Ok(Parcel { text, picture: PNG.to_vec().into(), file })
+    }
+}
+
+/// Count to a hundred.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ToolWithProgress {}
+
+impl Action for ToolWithProgress {
+    const SPEC: Spec = Spec::read("tool_with_progress", "/tool_with_progress");
+    type Output = Said;
+
+    async fn act(self, system: &System) -> Result<Said> {
+        for done in [0, 50, 100] {
+            system.progress(Progress { done, total: Some(100) });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Said { text: "a hundred".to_owned() })
     }
 }
 
@@ -304,6 +324,7 @@ fn test() -> Domain {
         .query::<MultipleContentTypes>()
         .query::<StaticText>()
         .query::<GetData>()
+        .action::<ToolWithProgress>()
         .command::<ErrorHandling>()
         .prompt::<SimplePrompt>()
         .prompt::<PromptWithArguments>()

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
 use platform::{Kind, System};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -101,7 +102,7 @@ impl Door {
     async fn answer(&self, request: Request, ids: Ids) -> Result<Response, Refused> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::of(&self.system, self.server, &parts, ids).await?;
-        let _place = self.places.enter()?;
+        let place = self.places.enter()?;
         if parts.method != Method::POST {
             let message = "a message is sent by POST; there are no streams to follow";
             let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -116,7 +117,12 @@ impl Door {
             let message = "the body is no message of this protocol";
             return Err(Refused::rpc(INVALID_REQUEST, &Value::Null, message));
         }
-        Ok(response.map(Body::new))
+        // A call that tells how far it is has its place until it has told all.
+        let held = move |frame| {
+            let _place = &place;
+            frame
+        };
+        Ok(response.map(|body| Body::new(body.map_frame(held))))
     }
 }
 

@@ -4,7 +4,8 @@
 //! our own names (`hosts`), the caller (`caller`) and what a body may be (`body`); `server` is what
 //! rmcp asks for lists and calls, `tool` the fold, `document` the queries that are read by address,
 //! `prompt` what a domain would ask, `outcome` the table from answers to results, `content` what
-//! answers hold that is no words, and `audit` what is recorded of every call.
+//! answers hold that is no words, `progress` what long calls tell, and `audit` what is recorded of
+//! every call.
 //!
 //! **Invariant:** the organisation comes from the credential and from nowhere else; no request
 //! leaves a session behind, so any node answers the next one.
@@ -18,6 +19,7 @@ mod door;
 mod hosts;
 mod metadata;
 mod outcome;
+mod progress;
 mod prompt;
 mod server;
 mod tool;

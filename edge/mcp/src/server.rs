@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
-use platform::{Answer, Content, Kind, Message, Scope, SecondFactor, System};
+use platform::{Answer, Content, Kind, Message, Progress, Scope, SecondFactor, System};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ContentBlock, ErrorData, GetPromptRequestParams,
     GetPromptResponse, GetPromptResult, Implementation, JsonObject, ListPromptsResult,
@@ -15,12 +15,14 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::audit;
 use crate::caller::Caller;
 use crate::document::{self, Listed};
 use crate::metadata;
 use crate::outcome::{self, Refusal};
+use crate::progress;
 use crate::prompt::Prompts;
 use crate::tool::{Entry, REQUEST_ID, Tools};
 
@@ -224,7 +226,19 @@ impl ServerHandler for Server {
         let scope = scope(&context)?;
         let arguments = request.arguments.unwrap_or_default();
         let uri = document::address(entry, &arguments);
-        match self.ask(&scope, entry, arguments, began).await {
+        let answered = match context.meta.get_progress_token() {
+            None => self.ask(&scope, entry, arguments, began).await,
+            Some(token) => {
+                let asking = async |says: mpsc::Sender<Progress>| {
+                    // What a reader is too slow for is left out.
+                    let heard = self.system.heard_by(move |progress| _ = says.try_send(progress));
+                    let server = Self { system: heard, ..self.clone() };
+                    server.ask(&scope, entry, arguments, began).await
+                };
+                progress::telling(&context.peer, token, asking).await
+            }
+        };
+        match answered {
             Ok(answer) => Ok(outcome::success(entry, &uri, answer).into()),
             Err(refusal) if refusal.kind == Kind::Failure => {
                 Err(outcome::failed(&refusal, scope.correlation_id))
@@ -372,8 +386,8 @@ fn instructions(place: metadata::Server) -> String {
          use; what is listed as a resource is read by its address. You act for the organisation of \
          your credential, and see nothing of any other. Give each change a request_id of your own: \
          called again with the same one, it is done once. A refusal is a result with isError and \
-         {{kind, code, message, errors, retry_after_ms}}: read it, mend the arguments it blames, or \
-         ask again after retry_after_ms. Of the categories of tools, `read` changes nothing, \
+         {{kind, code, message, errors, retry_after_ms}}: read it, mend the arguments it blames, \
+         or ask again after retry_after_ms. Of the categories of tools, `read` changes nothing, \
          `propose` suggests what a person decides, `execute` changes something, and `restricted` \
          asks for a person's consent first."
     )

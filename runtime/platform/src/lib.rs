@@ -36,6 +36,7 @@ mod page;
 mod places;
 pub mod postgres;
 mod profile;
+mod progress;
 mod projection;
 mod prompt;
 mod public_url;
@@ -90,6 +91,7 @@ pub use operation::{
 };
 pub use page::{Page, Panel};
 pub use profile::Profile;
+pub use progress::Progress;
 pub use projection::{Fold, Folding, Project, Projecting, Projection, Renewal, Rows, projection};
 pub use prompt::{Content, Message, Prompt, PromptDeclaration};
 pub use public_url::{BadUrl, PublicUrl};

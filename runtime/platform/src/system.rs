@@ -33,6 +33,7 @@ use crate::home::{Homes, Rooms};
 use crate::identity::Identities;
 use crate::limits::Limits;
 use crate::operation::{Command, Query};
+use crate::progress::Listener;
 use crate::projection::rebuilds::Rebuilds;
 use crate::refusal::{Error, Result};
 use crate::telemetry::Telemetry;
@@ -48,6 +49,8 @@ pub struct System {
     rooms: Option<Arc<Rooms>>,
     /// Who called the action that holds this handle.
     caller: Option<Arc<Scope>>,
+    /// Who hears how far that action is.
+    listener: Option<Listener>,
 }
 
 struct Inner {
@@ -167,7 +170,7 @@ impl System {
             clock,
             security,
         };
-        Self { inner: Arc::new(inner), rooms: None, caller: None }
+        Self { inner: Arc::new(inner), rooms: None, caller: None, listener: None }
     }
 
     /// Calls an operation by name: the door of all surfaces and of agents.

@@ -1,6 +1,6 @@
 //! The MCP surface over a real system: what an agent sees, may do, and is told.
 
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use platform::{Role, SecondFactor};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ async fn an_operation_is_a_tool_with_its_words_schemas_and_hints() {
         "depot_list_labels",
         "depot_suggest_label",
         "depot_drop_crate",
+        "depot_count_shelves",
         "depot_print_label",
         "depot_show_manual",
     ];
@@ -93,6 +94,33 @@ async fn what_is_a_picture_or_a_file_stands_beside_the_structured_result() {
     let output = &print.expect("it is a tool")["outputSchema"];
     assert_eq!(output["required"], json!(["label", "org_id"]), "{output}");
     assert_eq!(output["properties"].get("picture"), None, "{output}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_with_a_progress_token_hears_how_far_a_call_is() {
+    let agent = Agent::start(Role::Staff).await;
+    let mut call = talk::call("depot_count_shelves", &json!({}));
+    let (plain, counted) = agent.post("/mcp", &call.to_string()).await;
+    call["params"]["_meta"] = json!({"progressToken": "p-1"});
+
+    let (told, stream) = agent.post("/mcp", &call.to_string()).await;
+
+    assert_eq!(plain.headers()[header::CONTENT_TYPE], "application/json");
+    assert_eq!(counted["result"]["structuredContent"], json!({"result": 2}), "{counted}");
+    assert_eq!(told.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let lines = stream.as_str().expect("a stream is text").lines();
+    let data = lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?).ok());
+    let messages: Vec<Value> = data.collect();
+    let (answer, before) = messages.split_last().expect("there is an answer");
+    let steps: Vec<Value> = before
+        .iter()
+        .map(|it| json!([it["method"], it["params"]["progressToken"], it["params"]["progress"]]))
+        .collect();
+    let step = |done: f64| json!(["notifications/progress", "p-1", done]);
+    assert_eq!(steps, [step(0.0), step(1.0), step(2.0)], "{stream}");
+    assert_eq!(before[0]["params"]["total"], 2.0);
+    assert_eq!(answer["result"], counted["result"]);
     agent.stop().await;
 }
 

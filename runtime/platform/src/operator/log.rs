@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::verification::{ChainReport, NotVerified, POSITIONS_AT_ONCE_MAX};
 use crate::feed;
 use crate::operation::{Access, Action, Spec};
+use crate::progress::Progress;
 use crate::refusal::Result;
 use crate::subtree;
 use crate::system::System;
@@ -171,7 +172,11 @@ impl Action for VerifyChain {
         if head.0 > POSITIONS_AT_ONCE_MAX {
             return Err(NotVerified::TooLong(head.0).into());
         }
-        let verdict = store::verify::verify(system.pool(), self.org_id, |_| ()).await?;
+        let told = |at: store::verify::Progress| {
+            let steps = |position: Position| u64::try_from(position.0).unwrap_or_default();
+            system.progress(Progress { done: steps(at.position), total: Some(steps(at.head)) });
+        };
+        let verdict = store::verify::verify(system.pool(), self.org_id, told).await?;
         Ok(ChainReport::of(&verdict))
     }
 }
