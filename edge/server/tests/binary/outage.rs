@@ -13,10 +13,10 @@ use super::{Data, Served, postmaster};
 struct Held(Vec<String>);
 
 impl Held {
-    fn all_of(postmaster: String) -> Self {
+    fn all_of(postmaster: &str) -> Self {
         // First the one that makes the others, so that none is missed.
-        signal("-STOP", &postmaster);
-        let mut held = Self(vec![postmaster.clone()]);
+        signal("-STOP", postmaster);
+        let mut held = Self(vec![postmaster.to_owned()]);
         for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
             let id = entry.file_name().to_string_lossy().into_owned();
             if parent(&id).is_some_and(|parent| parent == postmaster) {
@@ -54,7 +54,7 @@ async fn while_the_database_stands_still_health_says_yes_and_ready_says_no() {
     served.open_job_order().await.expect("the order is opened");
 
     // Whoever asks this database anything now gets no answer at all.
-    let held = Held::all_of(postmaster(&data.0));
+    let held = Held::all_of(&postmaster(&data.0));
     let health = get("/health").await;
     let ready = get("/ready").await;
     drop(held);
