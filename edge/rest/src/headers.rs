@@ -41,7 +41,34 @@ pub fn guarded(router: Router) -> Router {
     router.layer(CompressionLayer::new().compress_when(worth_it)).layer(middleware::from_fn(dress))
 }
 
-async fn dress(request: Request, next: Next) -> Response {
+/// Takes the wish away to be sent nothing that is not encoded. Small answers and pages never are,
+/// and a refusal to be read would come after the work was done.
+fn allow_plain(headers: &mut HeaderMap) {
+    let is_plain_refused = |wish: &str| {
+        let (coding, weight) = wish.split_once(';').unwrap_or((wish, ""));
+        let weight = weight.trim().to_ascii_lowercase();
+        let weight = weight.strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+        let coding = coding.trim();
+        (coding == "*" || coding.eq_ignore_ascii_case("identity")) && weight == Some(0.0)
+    };
+    let said: Vec<&str> = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    if !said.iter().any(|wish| is_plain_refused(wish)) {
+        return;
+    }
+    let kept: Vec<&str> = said.into_iter().filter(|wish| !is_plain_refused(wish)).collect();
+    match HeaderValue::try_from(kept.join(",")) {
+        Ok(kept) if !kept.is_empty() => drop(headers.insert(header::ACCEPT_ENCODING, kept)),
+        _ => drop(headers.remove(header::ACCEPT_ENCODING)),
+    }
+}
+
+async fn dress(mut request: Request, next: Next) -> Response {
+    allow_plain(request.headers_mut());
     let is_encrypted = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_encrypted);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

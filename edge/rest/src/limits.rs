@@ -63,14 +63,25 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
             return Err(Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", detail));
         }
     };
+    let unsupported = |detail| {
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+    };
+    if !bytes.is_empty() && !is_plain(headers) {
+        // What a few bytes unfold to has no limit, so nothing is unfolded.
+        return unsupported("send the body as it is, without Content-Encoding");
+    }
     if !bytes.is_empty() && !is_json(headers) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "send the body as Content-Type: application/json",
-        ));
+        return unsupported("send the body as Content-Type: application/json");
     }
     Ok(bytes)
+}
+
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.all(|coding| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn too_large() -> Problem {
@@ -111,6 +122,21 @@ mod tests {
         let read = read(&headers("application/json; charset=utf-8"), body).await;
 
         assert_eq!(read.map(|bytes| bytes.len()), Ok(BODY_BYTES_MAX));
+    }
+
+    #[tokio::test]
+    async fn an_encoded_body_is_refused_in_words_and_not_unfolded() {
+        let coded = |coding: &'static str| {
+            let mut headers = headers("application/json");
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            headers
+        };
+
+        for (coding, is_read) in [("gzip", false), ("identity, br", false), ("Identity", true)] {
+            let read = read(&coded(coding), Body::from("{}")).await;
+            assert_eq!(read.is_ok(), is_read, "{coding}");
+        }
+        assert!(read(&coded("gzip"), Body::empty()).await.is_ok(), "there is nothing to unfold");
     }
 
     #[tokio::test]

@@ -132,7 +132,9 @@ async fn call(
 
 async fn path_fields(route: &Route, parts: &mut Parts) -> Result<Vec<(String, String)>, Problem> {
     let params = RawPathParams::from_request_parts(parts, &()).await.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "malformed_path", rejection.body_text())
+        tracing::debug!(%rejection, "an address is no text");
+        let detail = "an escape of the path (`%…`) is no text in UTF-8";
+        Problem::new(StatusCode::BAD_REQUEST, "malformed_path", detail)
     })?;
     let values = params.iter().map(|(_, value)| value.to_owned());
     Ok(route.path_parameters().map(str::to_owned).zip(values).collect())

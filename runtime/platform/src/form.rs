@@ -2,7 +2,7 @@
 //!
 //! A caller mends what an answer names. So every complaint points at the field it is about, also at
 //! one that is missing or that nobody knows, and quotes no more of a value than a person would
-//! read. One rule holds for all operations and stands in no schema: no text holds the character
+//! read; where an operation is told secrets, none of them. One rule holds for all operations and stands in no schema: no text holds the character
 //! U+0000, which Postgres can keep neither as text nor as JSON.
 
 use std::borrow::Cow;
@@ -31,15 +31,33 @@ pub(crate) fn validator(schema: &Value) -> Validator {
         .expect("a derived schema is a valid schema")
 }
 
+/// What a complaint says of the value it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quoting {
+    /// As much as a person would read.
+    Short,
+    /// Nothing: it may be a secret, and answers end up in the logs of whoever asks.
+    Nothing,
+}
+
 /// What is wrong with `input`, field by field; nothing if it has the right form.
 pub(crate) fn complaints(validator: &Validator, input: &Value) -> Vec<FieldError> {
+    complaints_quoting(Quoting::Short, validator, input)
+}
+
+/// The same, with what it says of the values.
+pub(crate) fn complaints_quoting(
+    quoting: Quoting,
+    validator: &Validator,
+    input: &Value,
+) -> Vec<FieldError> {
     let mut found = Vec::new();
     find_nul(input, "", &mut found);
     for error in validator.iter_errors(input) {
         if found.len() >= COMPLAINTS_MAX {
             break;
         }
-        complain(&error, &mut found);
+        complain(&error, input, quoting, &mut found);
     }
     found.truncate(COMPLAINTS_MAX);
     found
@@ -63,7 +81,12 @@ pub(crate) fn with_whole_numbers(input: Value) -> Value {
     }
 }
 
-fn complain(error: &ValidationError<'_>, found: &mut Vec<FieldError>) {
+fn complain(
+    error: &ValidationError<'_>,
+    input: &Value,
+    quoting: Quoting,
+    found: &mut Vec<FieldError>,
+) {
     let at = error.instance_path().to_string();
     let mut add = |pointer, message: String| found.push(FieldError { pointer, message });
     match error.kind() {
@@ -76,22 +99,31 @@ fn complain(error: &ValidationError<'_>, found: &mut Vec<FieldError>) {
                 add(step(&at, name), "there is no such field".to_owned());
             }
         }
+        // Of what takes no fields at all, the error names the first value and not its field.
+        Kind::FalseSchema => match input.pointer(&at) {
+            Some(Value::Object(fields)) if !fields.is_empty() => {
+                for name in fields.keys() {
+                    add(step(&at, name), "there is no such field".to_owned());
+                }
+            }
+            _ => add(at, "there is no such field".to_owned()),
+        },
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             let mut words = Vec::new();
             if choices(context, &mut words) && !words.is_empty() {
-                let given = error.instance().to_string();
-                add(at, format!("{} is none of {}", shortened(&given), words.join(", ")));
+                let given = quoted(error.instance(), quoting);
+                add(at, format!("{given} is none of {}", words.join(", ")));
             } else {
                 match meant(context) {
-                    Some(inner) => complain(inner, found),
-                    None => add(at, said(error)),
+                    Some(inner) => complain(inner, input, quoting, found),
+                    None => add(at, said_quoting(quoting, error)),
                 }
             }
         }
         Kind::Pattern { pattern } if pattern == VISIBLE_TEXT => {
             add(at, "something to read is expected, without control characters".to_owned());
         }
-        _ => add(at, said(error)),
+        _ => add(at, said_quoting(quoting, error)),
     }
 }
 
@@ -116,9 +148,17 @@ fn meant<'a>(context: &'a [Vec<ValidationError<'static>>]) -> Option<&'a Validat
 
 /// The sentence of a complaint, with no more of the value than a person would read.
 pub(crate) fn said(error: &ValidationError<'_>) -> String {
-    match shortened(&error.instance().to_string()) {
-        Cow::Borrowed(_) => error.to_string(),
-        Cow::Owned(short) => error.masked_with(short).to_string(),
+    said_quoting(Quoting::Short, error)
+}
+
+fn said_quoting(quoting: Quoting, error: &ValidationError<'_>) -> String {
+    error.masked_with(quoted(error.instance(), quoting)).to_string()
+}
+
+fn quoted(value: &Value, quoting: Quoting) -> String {
+    match quoting {
+        Quoting::Short => shortened(&value.to_string()).into_owned(),
+        Quoting::Nothing => "what was given".to_owned(),
     }
 }
 
@@ -204,6 +244,34 @@ mod tests {
             &json!({"headcount": 1, "stage": "lost"}),
             &[("/stage", r#""lost" is none of "new", "old""#)],
         );
+    }
+
+    #[test]
+    fn where_no_field_is_taken_each_that_is_given_is_named() {
+        let nothing = super::validator(&json!({"type": "object", "additionalProperties": false}));
+
+        let complaints = complaints(&nothing, &json!({"a": 1, "b/c": "x"}));
+
+        let told: Vec<_> = complaints.iter().map(|told| told.pointer.as_str()).collect();
+        assert_eq!(told, ["/a", "/b~1c"]);
+        assert!(complaints.iter().all(|told| told.message == "there is no such field"));
+    }
+
+    #[test]
+    fn a_secret_that_does_not_fit_is_not_repeated() {
+        let secrets = [
+            json!({"headcount": 1, "title": "hunter2hunter2"}),
+            json!({"headcount": "hunter2"}),
+            json!({"headcount": 1, "stage": "hunter2"}),
+            json!({"headcount": 1, "state": "hunter2"}),
+        ];
+
+        for input in secrets {
+            let told = complaints_quoting(Quoting::Nothing, &validator(), &input);
+            assert_eq!(told.len(), 1, "{input}");
+            assert!(told[0].message.starts_with("what was given is "), "{}", told[0].message);
+            assert!(!told[0].message.contains("hunter2"), "{}", told[0].message);
+        }
     }
 
     #[test]

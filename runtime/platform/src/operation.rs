@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::form;
+use crate::form::{self, Quoting};
 use crate::refusal::{Error, FieldError, Result};
 use crate::schema;
 use crate::system::System;
@@ -169,7 +169,9 @@ impl Operation {
     /// # Errors
     /// [`Error::Refused`] of kind invalid, with a JSON Pointer for each offending field.
     pub fn check(&self, input: &Value) -> Result<()> {
-        let fields = form::complaints(&self.validator, input);
+        let is_told_secrets = self.spec.is_confidential();
+        let quoting = if is_told_secrets { Quoting::Nothing } else { Quoting::Short };
+        let fields = form::complaints_quoting(quoting, &self.validator, input);
         if fields.is_empty() { Ok(()) } else { Err(Error::malformed(fields)) }
     }
 }

@@ -255,6 +255,22 @@ async fn large_answers_are_encoded_as_the_caller_likes_and_small_ones_are_not() 
 }
 
 #[tokio::test]
+async fn whoever_refuses_plain_answers_is_answered_and_not_told_no_after_the_work() {
+    let edge = Edge::start().await;
+
+    for wish in ["gzip;q=0, *;q=0", "identity;q=0", "identity; q=0.0, x", "*;q=0"] {
+        let request = with(edge.request("GET", SIGN, ""), "accept-encoding", wish);
+        let answer = rest::guarded(edge.router.clone()).oneshot(request).await;
+        assert_eq!(answer.expect("a router answers").status(), 200, "{wish}");
+    }
+    let request = edge.request("GET", "/api/openapi.json", "");
+    let (coded, _) = raw(&edge, with(request, "accept-encoding", "identity;q=0, gzip")).await;
+
+    assert_eq!(said(&coded, "content-encoding"), "gzip");
+    edge.system.stop().await;
+}
+
+#[tokio::test]
 async fn every_answer_forbids_what_browsers_could_do_with_it() {
     let edge = Edge::start().await;
     let mut encrypted = edge.request("GET", "/health", "");
