@@ -83,7 +83,7 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The session of a profile is over.
-    #[error("the session of the profile `{profile}` has ended; sign in again: {}", sign_in(.profile))]
+    #[error("the session of the profile `{profile}` has ended; {}", sign_in(.profile))]
     Ended { profile: String },
     /// The answer is not what it should be.
     #[error("{url} answered in words that this program does not know; is it of another version?")]
@@ -273,9 +273,9 @@ pub(crate) fn is_same_place(one: &str, other: &str) -> bool {
     matches!((base(one), base(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// How to sign in with a profile.
+/// How to go on with a profile that has no session any more.
 pub(crate) fn sign_in(profile: &str) -> String {
-    format!("finnest sign-in --use {}", harmless(profile))
+    format!("sign in again: finnest sign-in --use {}", harmless(profile))
 }
 
 /// The address without a slash at its end. `http://` may be left out.

@@ -56,7 +56,7 @@ pub(crate) async fn finnest(args: &str, answers: Vec<Says>, flushes: usize) -> O
 }
 
 /// Runs `finnest` with `args` against a platform that says `answers`, with the config file at
-/// `file` in which a profile may say `URL` for the platform's address, and a person at the terminal.
+/// `file`, in which a profile may say `URL` for the platform's address, and a person there.
 pub(crate) async fn at_terminal(
     args: &str,
     file: &Path,

@@ -11,7 +11,8 @@ use axum::Router;
 pub use mcp::PublicHosts;
 use platform::otp::{ChildSpec, Clock, ExitReason};
 use platform::{
-    Catalog, Config, MakeRelay, Position, Relay, Relayed, Security, System, TuningChange,
+    Catalog, Config, Database, MakeRelay, Position, PublicUrl, Relay, Relayed, Security, System,
+    TuningChange,
 };
 use socket::Sockets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,11 +42,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let proxies = Proxies::new(&settings.trusted_proxies);
     let database = settings.source.database().await?;
     let config = Config {
-        security: Security {
-            profile: settings.profile,
-            secret: secret::load(settings.secret_file.as_deref(), &database)?,
-            address,
-        },
+        security: security(settings, &database, address)?,
         signing: audit::signing(&settings.checkpoints, &database)?,
         database,
         tuning,
@@ -87,6 +84,11 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     stop(&system, &mut signals).await
+}
+
+fn security(settings: &Settings, database: &Database, address: PublicUrl) -> Result<Security> {
+    let secret = secret::load(settings.secret_file.as_deref(), database)?;
+    Ok(Security { profile: settings.profile, secret, address })
 }
 
 /// Applies the edited supervision.toml; whoever sent the signal finds the outcome in the log.

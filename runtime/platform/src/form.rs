@@ -2,8 +2,8 @@
 //!
 //! A caller mends what an answer names. So every complaint points at the field it is about, also at
 //! one that is missing or that nobody knows, and quotes no more of a value than a person would
-//! read; where an operation is told secrets, none of them. One rule holds for all operations and stands in no schema: no text holds the character
-//! U+0000, which Postgres can keep neither as text nor as JSON.
+//! read, and of what may be a secret nothing. One rule holds for all operations and stands in no
+//! schema: no text holds the character U+0000, which Postgres can keep neither as text nor as JSON.
 
 use std::borrow::Cow;
 

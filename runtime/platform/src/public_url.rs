@@ -17,9 +17,7 @@ pub struct PublicUrl {
 
 /// Why text is no public address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is no address that links can begin with: {why}; write it like https://finnest.example.com"
-)]
+#[error("`{text}` is no address for links: {why}; write it like https://finnest.example.com")]
 pub struct BadUrl {
     text: String,
     why: &'static str,
