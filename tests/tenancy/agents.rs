@@ -69,3 +69,53 @@ async fn no_tool_finds_or_tells_a_row_of_another_organisation() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     served.system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_address_and_no_prompt_leads_to_a_row_of_another_organisation() {
+    let served = serve_every("").await;
+    furnish(&served.system, ACME, MARK).await;
+    furnish(&served.system, GLOBEX, "Globex").await;
+    let mut owner = served.system.owner().await;
+    let (theirs, ours) = (Ids::of(&mut owner, ACME).await, Ids::of(&mut owner, GLOBEX).await);
+    let director = served.system.member(GLOBEX, Role::Director);
+    let ask = async |method: &str, params: Value| {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        served.tell(&director, "/mcp", &message).await
+    };
+    let documents = served.system.system().catalog().operations();
+    let documents = documents.filter(|operation| operation.spec.is_addressable());
+    let mut read = 0;
+
+    for operation in documents {
+        let domain = operation.domain.as_str();
+        let uri = |ids: &Ids| {
+            let parts = operation.spec.path().split('/').map(|part| {
+                let field = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+                let id = field.and_then(|field| ids.find(domain, field));
+                id.map_or_else(|| part.to_owned(), |id| id.to_string())
+            });
+            format!("{domain}:/{}", parts.collect::<Vec<_>>().join("/"))
+        };
+        let (own, foreign) = (uri(&ours), uri(&theirs));
+        let known = ask("resources/read", json!({"uri": own})).await;
+        let unknown = ask("resources/read", json!({"uri": foreign})).await;
+        assert!(known["result"]["contents"].is_array(), "{own}: {known}");
+        if own != foreign {
+            assert_eq!(unknown["error"]["code"], -32002, "{foreign}: {unknown}");
+            read += 1;
+        }
+        assert!(!format!("{known}{unknown}").contains(MARK), "{foreign}: {known} {unknown}");
+    }
+    assert!(read >= 3, "job orders, candidates and billing records have addresses");
+
+    let shortlist = |ids: &Ids| {
+        let arguments = json!({"job_order_id": ids.find("recruit", "job_order_id")});
+        json!({"name": "recruit_propose_shortlist", "arguments": arguments})
+    };
+    let own = ask("prompts/get", shortlist(&ours)).await;
+    let foreign = ask("prompts/get", shortlist(&theirs)).await;
+    let order = &own["result"]["messages"][0]["content"]["resource"]["text"];
+    assert!(order.as_str().is_some_and(|order| order.contains("Globex driver")), "{own}");
+    assert_eq!(foreign["error"]["code"], -32002, "{foreign}");
+    served.system.stop().await;
+}
