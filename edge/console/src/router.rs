@@ -55,7 +55,8 @@ impl Console {
     }
 }
 
-/// The console's routes, to be put behind `rest::guarded`. `secret` signs the sessions of pages; a new one makes open pages reload.
+/// The console's routes, to be put behind `rest::guarded`. `secret` signs the sessions of pages; a
+/// new one makes open pages reload.
 pub fn router(system: System, secret: [u8; 32]) -> Router {
     let signer = Signer::new(secret);
     let names = Names::default();

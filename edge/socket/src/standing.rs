@@ -1,8 +1,8 @@
 //! Standing: whoever's credential ends while a connection is open is noticed at once.
 //!
-//! The process follows what the domain tells that keeps credentials, on whichever node it happened, and has the
-//! connections of the user concerned ask the database whether they may stay. Whatever it misses
-//! while it is down is made up for at its start.
+//! The process follows what the domain tells that keeps credentials, on whichever node it
+//! happened, and has the connections of the user concerned ask the database whether they may stay.
+//! Whatever it misses while it is down is made up for at its start.
 
 use platform::bus::{Interrupted, TopicFilter};
 use platform::otp::{ChildSpec, ExitReason, Process, RunContext};

@@ -22,7 +22,8 @@ impl Served {
     /// What a page of that origin is answered; `more` are further lines.
     async fn of_page(&self, line: &str, origin: &str, more: &str) -> Answer {
         let head = format!(
-            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\norigin: {origin}\r\n{more}\r\n"
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\norigin: {origin}\r\n\
+             {more}\r\n"
         );
         self.raw(head.as_bytes()).await
     }
