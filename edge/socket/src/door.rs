@@ -13,9 +13,9 @@ use crate::credential::{PROTOCOL, Shown, is_same_origin, speaks_v2, token_of_pro
 use crate::longpoll::{self, BODY_BYTES_MAX, Polls};
 use crate::socket::{Client, serve};
 use crate::sockets::Sockets;
-use crate::standing;
 use crate::transport::Transport;
 use crate::wire::Wire;
+use crate::{farewells, standing};
 
 /// The largest message of a client, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -56,7 +56,9 @@ pub fn router(system: System, sockets: &Sockets) -> Router {
 #[must_use]
 pub fn children(system: &System, sockets: &Sockets) -> Vec<ChildSpec> {
     let standing = standing::child(system, sockets);
-    [longpoll::sessions()].into_iter().chain(standing).chain([sockets.child()]).collect()
+    let farewells = farewells::child(system, sockets);
+    let told = standing.into_iter().chain([farewells, sockets.child()]);
+    [longpoll::sessions()].into_iter().chain(told).collect()
 }
 
 async fn connect(

@@ -35,6 +35,7 @@ pub mod channels;
 mod credential;
 mod delivery;
 mod door;
+mod farewells;
 mod feed;
 pub mod frame;
 mod limits;

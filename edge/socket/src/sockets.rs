@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use platform::otp::config::DrainTuning;
 use platform::otp::{ChildSpec, ExitReason, Process, RunContext, Shutdown, StartError};
-use platform::{OrgId, UserId};
+use platform::{OrgId, Position, UserId};
 use tokio::sync::watch;
 
 use crate::limits::Limits;
@@ -103,6 +103,8 @@ struct Inner {
     /// Connections whose number is below this have to go.
     leaving: watch::Sender<u64>,
     present: Mutex<Present>,
+    /// Up to where it was heard whom an operator sends away, by a process that may begin anew.
+    sent_away_until: Mutex<Option<Position>>,
 }
 
 /// Who is connected.
@@ -145,6 +147,7 @@ impl Default for Sockets {
             open: watch::Sender::new(0),
             leaving: watch::Sender::new(0),
             present: Mutex::default(),
+            sent_away_until: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -217,6 +220,16 @@ impl Sockets {
     pub(crate) fn check_all(&self, org_id: Option<OrgId>) {
         let is_meant = |_: &UserId, user: &User| org_id.is_none_or(|org_id| user.org_id == org_id);
         self.tell(is_meant, |word| word.checks += 1);
+    }
+
+    /// Has every connection of a user go.
+    pub(crate) fn send_away(&self, user_id: UserId) {
+        self.tell(|id, _| *id == user_id, |word| word.farewells += 1);
+    }
+
+    /// Up to where it was heard whom an operator sends away.
+    pub(crate) fn sent_away_until(&self) -> MutexGuard<'_, Option<Position>> {
+        self.inner.sent_away_until.lock().expect("no holder of this lock panics")
     }
 
     fn tell(&self, is_meant: impl Fn(&UserId, &User) -> bool, change: impl Fn(&mut Word)) {

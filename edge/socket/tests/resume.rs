@@ -8,8 +8,9 @@ mod nodes;
 use std::net::SocketAddr;
 
 use nodes::{Client, Nodes, topic};
-use platform::Role;
+use platform::{Kind, Role};
 use serde_json::{Value, json};
+use testkit::ACME;
 
 /// A client that remembers what it must to come back.
 #[derive(Default)]
@@ -195,4 +196,60 @@ async fn what_has_left_the_database_is_a_gap() {
     let gap = (json!(true), json!(0));
     assert_eq!(told, [gap.clone(), gap, (json!(false), json!(1))]);
     nodes.system.stop().await;
+}
+
+#[tokio::test]
+async fn whom_an_operator_disconnects_goes_from_every_node_and_may_come_back() {
+    let nodes = Nodes::start().await;
+    let other = nodes.another().await;
+    let mut here = nodes.connect(nodes.address, Role::Staff).await;
+    let mut there = nodes.connect(other.address, Role::Staff).await;
+    let mut neighbour = nodes.connect(other.address, Role::Director).await;
+    let operator = nodes.system.member(ACME, Role::Operator);
+    let user_id = nodes.user(Role::Staff);
+
+    let input = json!({ "user_id": user_id, "reason": "a lost phone" });
+    let answer = operator.call("operator", "disconnect_user", input).await;
+    let closed = [here.next().await, there.next().await];
+    let stays = neighbour.join(&topic(), json!({})).await;
+    let mut back = nodes.connect(other.address, Role::Staff).await;
+    let joined = back.join(&topic(), json!({})).await;
+
+    assert_eq!(answer.expect("it is done"), json!({ "user_id": user_id, "org_id": ACME }));
+    assert_eq!(closed, [Err(1001), Err(1001)]);
+    assert_eq!((&stays["status"], &joined["status"]), (&json!("ok"), &json!("ok")));
+    let listed = operator.call("operator", "list_events", json!({ "limit": 100 })).await;
+    let listed = listed.expect("an operator may read the log").to_string();
+    for what in ["user_disconnected", "action_requested", "a lost phone", "action_finished"] {
+        assert!(listed.contains(what), "{what}: {listed}");
+    }
+}
+
+#[tokio::test]
+async fn whom_an_operator_disconnects_while_nobody_listens_goes_nevertheless() {
+    const LISTENER: &str = "root/edge/farewells";
+    let nodes = Nodes::start().await;
+    let mut client = nodes.connect(nodes.address, Role::Staff).await;
+    let operator = nodes.system.member(ACME, Role::Operator);
+    let tree = nodes.system.system().tree();
+    tree.kill(LISTENER).expect("it is there");
+
+    let input = json!({ "user_id": nodes.user(Role::Staff), "reason": "a lost phone" });
+    operator.call("operator", "disconnect_user", input).await.expect("it is done");
+
+    assert_eq!(client.next().await, Err(1001));
+}
+
+#[tokio::test]
+async fn nobody_is_disconnected_who_is_not_there() {
+    let nodes = Nodes::start().await;
+    let input = json!({ "user_id": uuid::Uuid::now_v7(), "reason": "a slip of the pen" });
+
+    let operator = nodes.system.member(ACME, Role::Operator);
+    let unknown = operator.refuse("operator", "disconnect_user", input.clone()).await;
+    let director = nodes.system.member(ACME, Role::Director);
+    let forbidden = director.refuse("operator", "disconnect_user", input).await;
+
+    assert_eq!((unknown.kind(), unknown.code()), (Kind::NotFound, "no_such_user"));
+    assert_eq!(forbidden.kind(), Kind::Forbidden);
 }

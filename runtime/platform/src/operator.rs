@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 mod checkpoints;
+mod connections;
 mod consumers;
 mod duties;
 mod enact;
@@ -35,6 +36,7 @@ mod verification;
 pub use checkpoints::{
     CheckpointView, Checkpoints, GetCheckpoint, ListCheckpoints, PlaceView, ProveEvent,
 };
+pub use connections::{DisconnectUser, Disconnected, UserDisconnected};
 pub(crate) use consumers::list as list_consumers;
 pub use consumers::{
     ConsumerList, ConsumerView, ListConsumers, ListSkippedEvents, Retried, RetryConsumer,
@@ -83,6 +85,8 @@ pub use tool_calls::{RecordToolCalled, ToolCall, ToolCalled};
 pub use tree::{GetTree, ListSupervisionEvents, ProcessNode, SupervisionHistory};
 pub use verification::{ChainReport, ShowVerification, StartVerification, Verification};
 
+use connections::RecordUserDisconnected;
+
 use crate::domain::Domain;
 use crate::idempotency;
 use crate::operation::{Command, Spec};
@@ -106,6 +110,7 @@ pub fn domain() -> Domain {
         .action::<ListSupervisionEvents>()
         .action::<KillProcess>()
         .action::<LiftQuarantine>()
+        .action::<DisconnectUser>()
         .action::<GetProcess>()
         .action::<SuspendProcess>()
         .action::<ResumeProcess>()
@@ -171,9 +176,11 @@ fn recording(operator: Domain) -> Domain {
         .command::<RecordActionRequested>()
         .command::<RecordActionFinished>()
         .command::<RecordToolCalled>()
+        .command::<RecordUserDisconnected>()
         .emits::<ActionRequested>()
         .emits::<ActionFinished>()
         .emits::<ToolCalled>()
+        .emits::<UserDisconnected>()
 }
 
 /// Somebody asked for an action outside any transaction: recorded before it acts.
