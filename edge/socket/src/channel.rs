@@ -4,7 +4,7 @@
 //! input as payload is answered with its output, or with the same refusal every other surface
 //! gives.
 
-use platform::bus::Tracked;
+use platform::bus::{Audience, Tracked};
 use platform::{
     Access, Caller, Catalog, Domain, Error, FieldError, Identity, Topic, UserId, Verb, allows,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Granted {
     pub(crate) feed: Ear,
     /// Lets the client be seen, if it wants that.
     pub(crate) tracked: Option<Tracked>,
+    /// With whom it is told the same of each event.
+    pub(crate) audience: Option<Audience>,
 }
 
 /// A join was refused.
@@ -64,6 +66,7 @@ enum Place {
 pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Refused> {
     let resume = Resume::from_params(&join.payload).map_err(Refused::With)?;
     let place = place(client.system.catalog(), &client.identity, &join.topic)?;
+    let audience = audience(&place, &join.topic);
     let entered = match place {
         Place::Supervision => Feed::supervision(&client.system),
         Place::User(topic, user_id) => Feed::user(&client.system, topic, user_id, resume).await,
@@ -71,7 +74,18 @@ pub(crate) async fn join(client: &Client, join: &Join) -> Result<Granted, Refuse
     };
     let (feed, response) = entered.map_err(|error| Refused::With(failed(&error)))?;
     let (tracked, present) = presence::enter(client, join).map_err(Refused::With)?.unzip();
-    Ok(Granted { response, feed: Ear::new(feed, present), tracked })
+    Ok(Granted { response, feed: Ear::new(feed, present), tracked, audience })
+}
+
+/// With whom a channel is told the same of each event: with all who wrote the topic as it is
+/// written here. A frame repeats the topic as it was joined.
+fn audience(place: &Place, joined: &str) -> Option<Audience> {
+    match place {
+        Place::Domain(topic) if topic.to_string() != joined => None,
+        Place::Domain(Topic { aggregate_id: None, .. }) => Some(Audience::Domain),
+        Place::Domain(_) => Some(Audience::Aggregate),
+        Place::Supervision | Place::User(..) => None,
+    }
 }
 
 /// Whether a client may stay in a topic it has joined, now that its user may do something else.

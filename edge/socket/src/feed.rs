@@ -67,8 +67,10 @@ fn bad(code: &str, message: &str) -> Value {
 }
 
 /// What a channel hears next.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Told {
+    /// This event of the topic.
+    Live(Arc<BusEvent>),
     /// This happened.
     Event {
         /// Its name.
@@ -115,7 +117,7 @@ pub(crate) enum Feed {
 
 /// The events of a topic: the missed ones, then the live ones after them.
 pub(crate) struct Events {
-    missed: VecDeque<Told>,
+    missed: VecDeque<Arc<BusEvent>>,
     seen: Position,
     live: Subscription,
     /// Only what concerns this user.
@@ -200,12 +202,12 @@ impl Feed {
 impl Events {
     async fn next(&mut self) -> Told {
         if let Some(missed) = self.missed.pop_front() {
-            return missed;
+            return Told::Live(missed);
         }
         loop {
             match self.live.recv().await {
                 Ok(event) if event.position <= self.seen || !is_about(&event, self.about) => {}
-                Ok(event) => return live(&event),
+                Ok(event) => return Told::Live(event),
                 Err(Interrupted::Lagged { lost }) => match self.delivery {
                     Delivery::Durable => return Told::Lost,
                     Delivery::Latest => {}
@@ -232,10 +234,9 @@ fn told(event: &'static str, payload: &impl serde::Serialize) -> Told {
 }
 
 /// An event as clients get it, with the place to go on from after it.
-fn live(event: &BusEvent) -> Told {
+pub(crate) fn payload(event: &BusEvent) -> String {
     let body = event.body();
-    let payload = format!("{{\"_seq\":{},{}", event.position, &body[1..]);
-    Told::Event { event: event.event_type.clone().into(), payload: payload.into() }
+    format!("{{\"_seq\":{},{}", event.position, &body[1..])
 }
 
 fn is_about(event: &BusEvent, user_id: Option<UserId>) -> bool {
@@ -244,7 +245,7 @@ fn is_about(event: &BusEvent, user_id: Option<UserId>) -> bool {
 
 /// What a client missed.
 struct Missed {
-    events: VecDeque<Told>,
+    events: VecDeque<Arc<BusEvent>>,
     /// Nothing after this position is among them, and everything before.
     until: Position,
     epoch: Arc<str>,
@@ -273,7 +274,7 @@ async fn missed(
     }
     let until = read.last().map_or(head, |event| event.position.max(head));
     let events = read.iter().map(live_event).filter(|event| is_about(event, about));
-    let events = events.map(|event| live(&event)).collect();
+    let events = events.map(Arc::new).collect();
     Ok(Missed { events, until, has_gap: false, ..gap })
 }
 

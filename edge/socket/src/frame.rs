@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use axum::body::Bytes;
-use axum::extract::ws::Message;
+use axum::extract::ws::{Message, Utf8Bytes};
 use platform::json::Strict;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -211,6 +211,12 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
+    /// The text frame of a push to everybody on a topic, who all get the same bytes.
+    #[must_use]
+    pub fn broadcast(topic: &str, event: &str, payload: &str) -> Utf8Bytes {
+        line(None, None, topic, event, payload).into()
+    }
+
     /// The text frame.
     #[must_use]
     pub fn text(&self) -> String {

@@ -5,13 +5,14 @@
 //! and a slow client only itself. A panic while one channel is served ends that channel, not the
 //! others.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::extract::ws::Message;
+use axum::extract::ws::{Message, Utf8Bytes};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use platform::bus::Tracked;
+use platform::bus::{Audience, BusEvent, Tracked};
 use platform::{Identity, System};
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::channel::{self, Granted, Refused};
 use crate::channels::{Channels, Instance, Join, REPLACED_WITHIN, Request, Step};
 use crate::door::MESSAGE_BYTES_MAX;
-use crate::feed::{Ear, Told};
+use crate::feed::{self, Ear, Told};
 use crate::frame::{Incoming, Outgoing, Status};
 use crate::presence;
 use crate::sockets::{Open, Order, Patience};
@@ -46,6 +47,8 @@ struct Following {
     tracked: Option<Arc<Tracked>>,
     /// Whether they go out as bytes.
     is_binary: bool,
+    /// With whom it is told the same, if they go out as text.
+    audience: Option<Audience>,
 }
 
 impl Drop for Following {
@@ -243,7 +246,7 @@ impl Socket {
         join: &Join,
         decided: Result<Granted, Refused>,
     ) -> Result<(), SlowConsumer> {
-        let Granted { response, feed, tracked } = match decided {
+        let Granted { response, feed, tracked, audience } = match decided {
             Ok(granted) => granted,
             Err(Refused::Unmatched) => {
                 return self.transport.send(&Channels::<()>::unmatched(join));
@@ -255,7 +258,7 @@ impl Socket {
         self.transport.send(&join.reply(Status::Ok, response))?;
         let (handle, registration) = AbortHandle::new_pair();
         let (tracked, is_binary) = (tracked.map(Arc::new), channel::wants_bytes(join));
-        let following = Following { handle, tracked, is_binary };
+        let following = Following { handle, tracked, is_binary, audience };
         let instance = self.channels.enter(join, following);
         let next = listen(Arc::from(join.topic.as_str()), instance, feed);
         self.feeds.push(Abortable::new(next, registration));
@@ -282,31 +285,45 @@ impl Socket {
         instance: Instance,
         told: Option<(Ear, Told)>,
     ) -> Result<(), SlowConsumer> {
-        let Some((feed, told)) = told else {
+        let Some((ear, told)) = told else {
             return self.crash(&topic, instance);
         };
         let Some(following) = self.channels.feed(&topic, instance) else {
             return Ok(());
         };
+        let (handle, registration) = AbortHandle::new_pair();
+        following.handle = handle;
+        let (is_binary, audience) = (following.is_binary, following.audience);
         match told {
-            Told::Event { event, payload } => {
-                let (handle, registration) = AbortHandle::new_pair();
-                following.handle = handle;
-                let is_binary = following.is_binary && !presence::is_told_by(&event);
-                let push = Outgoing::Push {
-                    join_ref: None,
-                    topic: topic.to_string(),
-                    event,
-                    payload,
-                    is_binary,
-                };
-                self.transport.send(&push)?;
-                self.feeds.push(Abortable::new(listen(topic, instance, feed), registration));
-                Ok(())
+            Told::Live(event) => {
+                if let Some(audience) = audience.filter(|_| !is_binary) {
+                    self.transport.send_shared(shared(&event, audience, &topic))?;
+                } else {
+                    let (name, payload) = (event.event_type.clone(), feed::payload(&event));
+                    self.push(&topic, name.into(), payload.into(), is_binary)?;
+                }
             }
-            Told::Lost => Err(SlowConsumer),
-            Told::Ended => self.crash(&topic, instance),
+            Told::Event { event, payload } => {
+                let is_binary = is_binary && !presence::is_told_by(&event);
+                self.push(&topic, event, payload, is_binary)?;
+            }
+            Told::Lost => return Err(SlowConsumer),
+            Told::Ended => return self.crash(&topic, instance),
         }
+        self.feeds.push(Abortable::new(listen(topic, instance, ear), registration));
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        topic: &str,
+        event: Cow<'static, str>,
+        payload: Cow<'static, str>,
+        is_binary: bool,
+    ) -> Result<(), SlowConsumer> {
+        let topic = topic.to_owned();
+        let push = Outgoing::Push { join_ref: None, topic, event, payload, is_binary };
+        self.transport.send(&push)
     }
 
     fn crash(&mut self, topic: &str, instance: Instance) -> Result<(), SlowConsumer> {
@@ -319,6 +336,11 @@ impl From<SlowConsumer> for Goodbye {
     fn from(_: SlowConsumer) -> Self {
         Self::SlowConsumer
     }
+}
+
+/// The frame of an event for everybody who is told the same of it, made once for all of them.
+fn shared(event: &BusEvent, audience: Audience, topic: &str) -> Utf8Bytes {
+    event.made(audience, || Outgoing::broadcast(topic, &event.event_type, &feed::payload(event)))
 }
 
 async fn joined(joining: &mut Option<Joining>) -> (Join, Result<Granted, Refused>) {

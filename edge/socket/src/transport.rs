@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::Message;
+use axum::extract::ws::{Message, Utf8Bytes};
 
 use crate::frame::Outgoing;
 use crate::polled::Polled;
@@ -26,6 +26,14 @@ impl Transport {
         match self {
             Self::WebSocket(wire) => wire.send(outgoing.message()),
             Self::LongPoll(polled) => polled.send(outgoing.text()),
+        }
+    }
+
+    /// Puts the text of a frame into the queue that others are sent too.
+    pub(crate) fn send_shared(&mut self, text: Utf8Bytes) -> Result<(), SlowConsumer> {
+        match self {
+            Self::WebSocket(wire) => wire.send(Message::Text(text)),
+            Self::LongPoll(polled) => polled.send(text.to_string()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! An event on its way to subscribers, with its wire form made once.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -31,6 +32,18 @@ pub struct BusEvent {
     /// The fact: JSON text, exactly as it was sealed.
     pub payload: Arc<str>,
     body: OnceLock<Arc<str>>,
+    /// What is made of it for all who listen to its domain, and for all who listen to its
+    /// aggregate.
+    made: [OnceLock<Arc<dyn Any + Send + Sync>>; 2],
+}
+
+/// Who is told of an event the same, to the byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody who listens to its domain.
+    Domain,
+    /// Everybody who listens to its aggregate only.
+    Aggregate,
 }
 
 /// The parts of a [`BusEvent`] that name it; the rest is the payload.
@@ -84,6 +97,7 @@ impl BusEvent {
             recorded_at: heading.recorded_at,
             payload: payload.into(),
             body: OnceLock::new(),
+            made: [const { OnceLock::new() }; 2],
         }
     }
 
@@ -91,6 +105,21 @@ impl BusEvent {
     #[must_use]
     pub fn body(&self) -> Arc<str> {
         self.body.get_or_init(|| self.encode()).clone()
+    }
+
+    /// What `make` makes of this event for an audience, made by whoever of it asks first. All of an
+    /// audience ask for the same type; what another one asks for is made for it alone.
+    pub fn made<T: Clone + Send + Sync + 'static>(
+        &self,
+        audience: Audience,
+        make: impl Fn() -> T,
+    ) -> T {
+        let place = match audience {
+            Audience::Domain => &self.made[0],
+            Audience::Aggregate => &self.made[1],
+        };
+        let kept = place.get_or_init(|| Arc::new(make()));
+        kept.downcast_ref().cloned().unwrap_or_else(make)
     }
 
     /// An event from its [body](BusEvent::body); the payload is what it was, to the byte.
@@ -183,6 +212,23 @@ pub(crate) mod tests {
         assert_eq!(body["position"], 7);
         assert_eq!(body["domain"], "recruit");
         assert_eq!(body["data"]["headcount"], 3);
+    }
+
+    #[test]
+    fn what_an_audience_is_told_is_made_once() {
+        let event = event(Topic::domain(OrgId::new(), "recruit"), 7);
+        let count = std::cell::Cell::new(0);
+        let make = || {
+            count.set(count.get() + 1);
+            Arc::<str>::from(format!("made {}", count.get()))
+        };
+
+        let told = [(); 3].map(|()| event.made(Audience::Domain, make));
+        let others = event.made(Audience::Aggregate, make);
+        let another = event.made(Audience::Domain, || 7);
+
+        assert_eq!(told.map(|told| told.to_string()), ["made 1", "made 1", "made 1"]);
+        assert_eq!((&*others, another), ("made 2", 7));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! The [bridge] follows the sealed head and hands every event to the [bus](Bus), whose
 //! [broadcaster](broadcast) gives it to everyone who subscribed to its [topic](TopicFilter). Each
-//! event is encoded once, however many sockets it goes to. A subscriber chooses what it would
-//! rather lose when it is slower than the events; its queue is bounded, and its neighbours never
-//! notice.
+//! event is encoded once, however many sockets it goes to, and so is the frame around it. A
+//! subscriber chooses what it would rather lose when it is slower than the events; its queue is
+//! bounded, and its neighbours never notice.
 //!
 //! | class | how | a slow subscriber loses |
 //! |---|---|---|
@@ -36,7 +36,7 @@ pub use backend::{Backend, BackendError, Start, Subscriber, SubscriptionSpec};
 pub use bridge::{ReadEvents, Source, SourceError};
 pub use broadcast::Bus;
 pub use counts::QueueCounts;
-pub use event::{BusEvent, Heading};
+pub use event::{Audience, BusEvent, Heading};
 pub use mailbox::LossClass;
 pub use presence::{Presence, PresenceError, Seen, Tracked, Watching};
 pub use subscription::{DurableError, DurableSubscription, Interrupted, Subscription};

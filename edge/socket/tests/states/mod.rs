@@ -318,3 +318,33 @@ async fn what_concerns_a_user_is_told_to_that_user_alone() {
     assert_eq!(told[4]["data"]["user_id"], json!(user_of(Role::Staff)));
     edge.system.stop().await;
 }
+
+#[tokio::test]
+async fn everybody_hears_of_an_event_under_the_topic_that_they_joined() {
+    let edge = Edge::start().await;
+    // The same organisation, as its id may be written too.
+    let shouted = format!("org:{}:fixture", ACME.to_string().to_uppercase());
+    assert_ne!(shouted, topic());
+    let mut heard = Vec::new();
+    for (topic, params) in
+        [(topic(), json!({})), (shouted.clone(), json!({})), (topic(), json!({ "last_seq": 0 }))]
+    {
+        let mut client = edge.connect(Role::Staff).await;
+        let (status, response) = client.join(&topic, params).await;
+        assert_eq!(status, "ok", "{response}");
+        heard.push((client, topic));
+    }
+
+    edge.pack("nails").await;
+
+    let mut payloads = Vec::new();
+    for (client, joined) in &mut heard {
+        let frame = client.frame().await;
+        assert_eq!((&frame[0], &frame[1]), (&json!(null), &json!(null)), "{frame}");
+        assert_eq!((&frame[2], &frame[3]), (&json!(joined), &json!("crate_packed")), "{frame}");
+        payloads.push(frame[4].clone());
+    }
+    assert_eq!(payloads[0]["data"]["label"], "nails");
+    assert!(payloads.iter().all(|payload| *payload == payloads[0]), "{payloads:?}");
+    edge.system.stop().await;
+}
