@@ -10,47 +10,13 @@ use onboard::{
     ListCredentialChecks, ListDocuments, ListReviews, ListStageBudgets, SetStageBudget,
     SubmitDocument,
 };
-use platform::{Command, Domain, Result, Role, Spec, Tx};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use platform::{Domain, Result, Role};
 use serde_json::json;
-use testkit::{ACME, GLOBEX, Member, TestSystem};
-
-/// Opens a job order, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellOpened(JobOrderOpened);
-
-impl Command for TellOpened {
-    const SPEC: Spec = Spec::internal("tell_opened");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
-
-/// Registers a candidate, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellRegistered(CandidateRegistered);
-
-impl Command for TellRegistered {
-    const SPEC: Spec = Spec::internal("tell_registered");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
+use testkit::{ACME, GLOBEX, Member, Tell, TestSystem, telling};
 
 /// Stands in for recruit: domains do not know each other, in tests neither.
 fn recruit() -> Domain {
-    Domain::new(RECRUIT)
-        .command::<TellOpened>()
-        .command::<TellRegistered>()
-        .emits::<JobOrderOpened>()
-        .emits::<CandidateRegistered>()
+    telling::<CandidateRegistered>(telling::<JobOrderOpened>(Domain::new(RECRUIT)))
 }
 
 async fn start() -> (TestSystem, Member) {
@@ -63,7 +29,7 @@ async fn register(recruiter: &Member, codes: &[&str]) -> Result<CandidateId> {
     let candidate_id = CandidateId::new();
     let holds = |code: &&str| Credential { code: (*code).to_owned(), expires_on: None };
     let credentials = codes.iter().map(holds).collect();
-    recruiter.run(TellRegistered(CandidateRegistered { candidate_id, credentials })).await?;
+    recruiter.run(Tell(CandidateRegistered { candidate_id, credentials })).await?;
     Ok(candidate_id)
 }
 
@@ -106,7 +72,7 @@ async fn candidates_are_checked_whether_they_come_before_the_order_or_after() ->
 
     let order = opened(1);
     let job_order_id = Some(order.job_order_id);
-    recruiter.run(TellOpened(order)).await?;
+    recruiter.run(Tell(order)).await?;
     let late = register(&recruiter, &["white_card"]).await?;
     system.settle().await;
 
@@ -124,7 +90,7 @@ async fn candidates_are_checked_whether_they_come_before_the_order_or_after() ->
 async fn a_licence_passes_five_stages_and_proves_the_credential() -> Result<()> {
     let (system, recruiter) = start().await;
     let candidate_id = register(&recruiter, &["white_card"]).await?;
-    recruiter.run(TellOpened(opened(1))).await?;
+    recruiter.run(Tell(opened(1))).await?;
     system.settle().await;
 
     let document = recruiter.run(licence(candidate_id, "")).await?;

@@ -3,29 +3,13 @@
 
 use contracts::recruit::{JobOrderId, JobOrderOpened, RECRUIT};
 use payroll::{BillingState, ListBillingRecords, SetBillingRate};
-use platform::{Command, Domain, Kind, Result, Role, Spec, Tx};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use platform::{Domain, Kind, Result, Role};
 use serde_json::json;
-use testkit::ACME;
-
-/// Opens a job order, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellOpened(JobOrderOpened);
-
-impl Command for TellOpened {
-    const SPEC: Spec = Spec::internal("tell_opened");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
+use testkit::{ACME, Tell, telling};
 
 /// Stands in for recruit: domains do not know each other, in tests neither.
 fn recruit() -> Domain {
-    Domain::new(RECRUIT).command::<TellOpened>().emits::<JobOrderOpened>()
+    telling::<JobOrderOpened>(Domain::new(RECRUIT))
 }
 
 fn opened(headcount: u32) -> JobOrderOpened {
@@ -50,7 +34,7 @@ async fn opening_a_job_order_creates_its_billing_record() -> Result<()> {
 
     let order = JobOrderOpened { charge_rate_cents: Some(4_550), ..opened(3) };
     let job_order_id = order.job_order_id;
-    recruiter.run(TellOpened(order)).await?;
+    recruiter.run(Tell(order)).await?;
     system.settle().await;
 
     let records = recruiter.ask(ListBillingRecords::default()).await?.items;
@@ -66,7 +50,7 @@ async fn opening_a_job_order_creates_its_billing_record() -> Result<()> {
 async fn a_record_without_a_rate_has_no_amounts_until_one_is_agreed() -> Result<()> {
     let system = testkit::start([recruit(), payroll::domain()]).await;
     let clerk = system.member(ACME, Role::Payroll);
-    clerk.run(TellOpened(opened(3))).await?;
+    clerk.run(Tell(opened(3))).await?;
     system.settle().await;
     let record = clerk.ask(ListBillingRecords::default()).await?.items.remove(0);
     let billing_record_id = record.billing_record_id;
@@ -105,7 +89,7 @@ async fn of_two_who_agree_on_a_rate_the_slower_one_learns_of_the_other() -> Resu
     let system = testkit::start([recruit(), payroll::domain()]).await;
     let (clerk, director) =
         (system.member(ACME, Role::Payroll), system.member(ACME, Role::Director));
-    clerk.run(TellOpened(opened(3))).await?;
+    clerk.run(Tell(opened(3))).await?;
     system.settle().await;
     let seen = clerk.ask(ListBillingRecords::default()).await?.items.remove(0);
     let set = |charge_rate_cents| SetBillingRate {

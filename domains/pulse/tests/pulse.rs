@@ -2,32 +2,16 @@
 
 use contracts::onboard::{DocumentId, ONBOARD, VerificationCompleted, VerificationFailed};
 use contracts::recruit::{CandidateId, JobOrderId, JobOrderOpened, RECRUIT};
-use platform::{Command, Domain, Result, Role, Spec, Tx};
+use platform::{Domain, Result, Role};
 use pulse::{
     DraftRosterTemplate, GetRosterTemplate, ListComplianceScores, ListRosterTemplates,
     UpdateComplianceScore,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use testkit::{ACME, GLOBEX, TestSystem};
-
-/// Opens a job order, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellOpened(JobOrderOpened);
-
-impl Command for TellOpened {
-    const SPEC: Spec = Spec::internal("tell_opened");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
+use testkit::{ACME, GLOBEX, Tell, TestSystem, telling};
 
 /// Stands in for recruit: domains do not know each other, in tests neither.
 fn recruit() -> Domain {
-    Domain::new(RECRUIT).command::<TellOpened>().emits::<JobOrderOpened>()
+    telling::<JobOrderOpened>(Domain::new(RECRUIT))
 }
 
 /// Stands in for onboard.
@@ -61,7 +45,7 @@ async fn opening_a_job_order_drafts_its_roster_template_once() -> Result<()> {
     let order = JobOrderOpened { shift_days: 7, ..opened(3) };
     let job_order_id = order.job_order_id;
 
-    recruiter.run(TellOpened(order)).await?;
+    recruiter.run(Tell(order)).await?;
     system.settle().await;
 
     let drafts = recruiter.ask(ListRosterTemplates::default()).await?.items;

@@ -3,29 +3,13 @@
 use contracts::accounts::{ACCOUNTS, Letter, PasswordResetRequested, SEALED_LETTERS, UserInvited};
 use contracts::reach::Channel;
 use contracts::recruit::{JobOrderId, JobOrderOpened, RECRUIT};
-use platform::{Command, Domain, Result, Role, Spec, Tx, UserId};
+use platform::{Domain, Result, Role, UserId};
 use reach::{ListMessages, MessageState, QueueMessage};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use testkit::ACME;
-
-/// Opens a job order, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellOpened(JobOrderOpened);
-
-impl Command for TellOpened {
-    const SPEC: Spec = Spec::internal("tell_opened");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
+use testkit::{ACME, Tell, telling};
 
 /// Stands in for recruit: domains do not know each other, in tests neither.
 fn recruit() -> Domain {
-    Domain::new(RECRUIT).command::<TellOpened>().emits::<JobOrderOpened>()
+    telling::<JobOrderOpened>(Domain::new(RECRUIT))
 }
 
 fn opened(headcount: u32) -> JobOrderOpened {
@@ -43,26 +27,9 @@ fn opened(headcount: u32) -> JobOrderOpened {
     }
 }
 
-/// Tells that somebody asked for a password, as far as the other domains can tell.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct TellAsked(PasswordResetRequested);
-
-impl Command for TellAsked {
-    const SPEC: Spec = Spec::internal("tell_asked");
-    type Output = ();
-
-    async fn handle(self, tx: &mut Tx<'_>) -> Result<()> {
-        tx.append(&self.0).await?;
-        Ok(())
-    }
-}
-
 /// Stands in for accounts.
 fn accounts() -> Domain {
-    Domain::new(ACCOUNTS)
-        .command::<TellAsked>()
-        .emits::<PasswordResetRequested>()
-        .emits::<UserInvited>()
+    telling::<PasswordResetRequested>(Domain::new(ACCOUNTS)).emits::<UserInvited>()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +46,7 @@ async fn a_letter_with_a_link_is_read_by_its_recipient_alone() -> Result<()> {
     let letter = sealed.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let asked = PasswordResetRequested { user_id, link_id: user_id.uuid(), letter };
 
-    system.member(ACME, Role::Staff).run(TellAsked(asked)).await?;
+    system.member(ACME, Role::Staff).run(Tell(asked)).await?;
     system.settle().await;
 
     let shown = system.member(ACME, Role::Director).ask(ListMessages::default()).await?.items;
@@ -106,7 +73,7 @@ async fn opening_a_job_order_is_confirmed_to_whoever_opened_it() -> Result<()> {
     let order = opened(3);
     let job_order_id = order.job_order_id;
 
-    recruiter.run(TellOpened(order)).await?;
+    recruiter.run(Tell(order)).await?;
     system.settle().await;
 
     let messages = recruiter.ask(ListMessages::default()).await?.items;

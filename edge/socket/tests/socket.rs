@@ -9,12 +9,12 @@ mod states;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use fixture::PackCrate;
 use futures_util::{SinkExt as _, StreamExt as _};
 use platform::otp::{ChildSpec, Clock};
 use platform::{Role, System};
 use serde_json::{Value, json};
 use socket::{Patience, Sockets};
+use testkit::warehouse::PackCrate;
 use testkit::{ACME, GLOBEX, TestSystem};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

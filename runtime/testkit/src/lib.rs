@@ -11,8 +11,11 @@ pub mod database;
 mod jobs;
 mod member;
 mod system;
+mod tell;
+pub mod warehouse;
 
 pub use database::TestDatabase;
 pub use jobs::EnqueuedJob;
 pub use member::Member;
 pub use system::{ACME, GLOBEX, TestSystem, start, start_under, start_with, tuning_of};
+pub use tell::{Tell, telling};

@@ -8,12 +8,13 @@ use platform::otp::{ChildSpec, Clock};
 use platform::{MakeEdge, Role, System};
 use serde_json::{Value, json};
 use socket::{Patience, Sockets};
+use testkit::warehouse::PackCrate;
 use testkit::{ACME, TestSystem};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::fixture::{self, PackCrate};
+use crate::fixture;
 
 /// How long anything may take before a test has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@ use platform::otp::Clock;
 use serde_json::{Value, json};
 use socket::{Limits, Rate, Sockets};
 use testkit::ACME;
+use testkit::warehouse::{PackCrate, SLOW};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::fixture::{PackCrate, SLOW};
 use crate::{Client, Edge, topic};
 
 /// Holds up whoever packs a slow crate, until it is dropped.
