@@ -45,8 +45,9 @@ impl platform::Refusal for Refusal {
 pub struct DeclareTaxFileNumber {
     /// The candidate.
     pub candidate_id: CandidateId,
-    /// The number: nine digits, or eight in the older form.
-    #[schemars(length(min = 8, max = 16))]
+    /// The number: nine digits, or eight in the older form. Blanks and dashes are fine.
+    #[schemars(length(min = 8, max = 16), regex(pattern = r"^[ -]*([0-9][ -]*){8,9}$"))]
+    #[schemars(example = "123 456 782")]
     pub tax_file_number: String,
 }
 
@@ -101,10 +102,12 @@ pub struct SetBankDetails {
     /// The candidate.
     pub candidate_id: CandidateId,
     /// Bank, state and branch: six digits, as in `062-000`.
-    #[schemars(length(min = 6, max = 10))]
+    #[schemars(length(min = 6, max = 10), regex(pattern = r"^[ -]*([0-9][ -]*){6}$"))]
+    #[schemars(example = "062-000")]
     pub bsb: String,
-    /// The account number, four to nine digits.
-    #[schemars(length(min = 4, max = 14))]
+    /// The account number, four to nine digits. Blanks and dashes are fine.
+    #[schemars(length(min = 4, max = 14), regex(pattern = r"^[ -]*([0-9][ -]*){4,9}$"))]
+    #[schemars(example = "1234 5678")]
     pub account_number: String,
     /// The name of the account's holder, 2 to 32 characters.
     #[schemars(length(min = 2, max = 32))]
@@ -170,8 +173,9 @@ pub struct ChooseSuperFund {
     /// The name of the fund.
     #[schemars(length(min = 2, max = 120))]
     pub fund_name: String,
-    /// The fund's Australian business number, eleven digits.
-    #[schemars(length(min = 11, max = 20))]
+    /// The fund's Australian business number, eleven digits. Blanks and dashes are fine.
+    #[schemars(length(min = 11, max = 20), regex(pattern = r"^[ -]*([0-9][ -]*){11}$"))]
+    #[schemars(example = "51 824 753 556")]
     pub fund_abn: String,
     /// The candidate's number at the fund, if already a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,5 +226,55 @@ impl Command for ChooseSuperFund {
         .await?;
         tx.append(&SuperFundChosen { candidate_id, fund_abn: fund_abn.clone() }).await?;
         Ok(SuperChoice { candidate_id, fund_name, fund_abn })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::{Domain, Error};
+    use proptest::prop_assert_eq;
+    use proptest::test_runner::TestRunner;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether the schema of an operation lets a text pass in a field.
+    fn passes(domain: &Domain, operation: &str, field: &str, text: &str) -> bool {
+        let mut operations = domain.operations().iter();
+        let operation = operations.find(|known| known.spec.name() == operation);
+        let complaints = operation.expect("it is declared").check(&json!({ field: text }));
+        let at = format!("/{field}");
+        match complaints {
+            Err(Error::Refused { fields, .. }) => fields.iter().all(|field| field.pointer != at),
+            _ => true,
+        }
+    }
+
+    #[test]
+    fn what_a_schema_says_of_a_number_is_what_is_checked() {
+        let domain = crate::domain();
+        let typed = "[ -]{0,1}([0-9][ -]{0,1}){3,12}[x٣]?";
+
+        let held = TestRunner::default().run(&typed, |typed| {
+            let within = |min: usize, max: usize| (min..=max).contains(&typed.chars().count());
+            let count = digits(&typed).map_or(0, |digits| digits.len());
+            let cases = [
+                ("set_bank_details", "bsb", count == 6 && within(6, 10)),
+                ("set_bank_details", "account_number", (4..=9).contains(&count) && within(4, 14)),
+                ("choose_super_fund", "fund_abn", count == 11 && within(11, 20)),
+                (
+                    "declare_tax_file_number",
+                    "tax_file_number",
+                    matches!(count, 8 | 9) && within(8, 16),
+                ),
+            ];
+            for (operation, field, expected) in cases {
+                let passes = passes(&domain, operation, field, &typed);
+                prop_assert_eq!(passes, expected, "{} in {}", typed, field);
+            }
+            Ok(())
+        });
+
+        assert_eq!(held, Ok(()));
     }
 }

@@ -75,6 +75,9 @@ fn each_once(mut credentials: Vec<Credential>) -> Result<Vec<Credential>, BadCod
     Ok(credentials)
 }
 
+/// What [`international_mobile`] accepts, for those who cannot ask it.
+const MOBILE: &str = r"^[ ()-]*(\+[ ()-]*6[ ()-]*1|0)[ ()-]*4[ ()-]*([0-9][ ()-]*){8}$";
+
 /// The international form of an Australian mobile number, however it was typed.
 fn international_mobile(typed: &str) -> Result<String, Refusal> {
     let refused = || Refusal::Mobile(typed.to_owned());
@@ -123,8 +126,8 @@ pub struct RegisterCandidate {
     #[schemars(example = "Hassan Ali")]
     pub full_name: String,
     /// Australian mobile number, for example `0491 570 006`; each number belongs to one candidate.
-    #[schemars(length(min = 10, max = 20))]
-    #[schemars(example = "+61491570006")]
+    #[schemars(length(min = 10, max = 20), regex(pattern = MOBILE))]
+    #[schemars(example = "0491 570 006")]
     pub mobile: String,
     /// Suburb of residence.
     #[schemars(length(min = 2, max = 80))]
@@ -308,6 +311,40 @@ mod tests {
 
         for (typed, expected) in cases {
             assert_eq!(international_mobile(typed).ok().as_deref(), expected, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_the_schema_says_of_a_mobile_number_is_what_is_checked() {
+        let domain = crate::domain();
+        let mut operations = domain.operations().iter();
+        let register = operations.find(|known| known.spec.name() == "register_candidate");
+        let register = register.expect("it is declared");
+        let typed = [
+            "0491 570 006",
+            "+61 491-570-006",
+            "(04) 9157 0006",
+            "+61491570006",
+            "-(0)4-91570006",
+            "+ 6 1491570006",
+            "0391 570 006",
+            "4915700061",
+            "0491 570 0066",
+            "0491 570 00x",
+            "+610491570006",
+            "61491570006",
+            "0491_570_006",
+            "٠491570006x",
+            "0491\t570006",
+        ];
+
+        for typed in typed {
+            let input = serde_json::json!({
+                "full_name": "Hassan Ali", "mobile": typed, "suburb": "Werribee",
+                "postcode": "3030",
+            });
+            let passes = register.check(&input).is_ok();
+            assert_eq!(passes, international_mobile(typed).is_ok(), "{typed}");
         }
     }
 

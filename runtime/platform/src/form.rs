@@ -42,13 +42,15 @@ pub(crate) enum Quoting {
 
 /// What is wrong with `input`, field by field; nothing if it has the right form.
 pub(crate) fn complaints(validator: &Validator, input: &Value) -> Vec<FieldError> {
-    complaints_quoting(Quoting::Short, validator, input)
+    complaints_quoting(Quoting::Short, validator, &Value::Null, input)
 }
 
-/// The same, with what it says of the values.
+/// The same, with what it says of the values. The validator is that of `schema`, whose examples show
+/// what was expected.
 pub(crate) fn complaints_quoting(
     quoting: Quoting,
     validator: &Validator,
+    schema: &Value,
     input: &Value,
 ) -> Vec<FieldError> {
     let mut found = Vec::new();
@@ -57,7 +59,13 @@ pub(crate) fn complaints_quoting(
         if found.len() >= COMPLAINTS_MAX {
             break;
         }
-        complain(&error, input, quoting, &mut found);
+        match example_for(&error, schema) {
+            Some(example) => found.push(FieldError {
+                pointer: error.instance_path().to_string(),
+                message: format!("this has another form than expected; write it as in {example}"),
+            }),
+            None => complain(&error, input, quoting, &mut found),
+        }
     }
     found.truncate(COMPLAINTS_MAX);
     found
@@ -125,6 +133,15 @@ fn complain(
         }
         _ => add(at, said_quoting(quoting, error)),
     }
+}
+
+/// What the schema gives as an example of the text whose pattern is broken: a person reads it more
+/// easily than the pattern, and what was sent may be a secret.
+fn example_for<'a>(error: &ValidationError<'_>, schema: &'a Value) -> Option<&'a str> {
+    let Kind::Pattern { .. } = error.kind() else { return None };
+    let rule = error.schema_path().to_string();
+    let (field, _) = rule.rsplit_once('/')?;
+    schema.pointer(field)?.get("examples")?.get(0)?.as_str()
 }
 
 /// Collects the words a field may be, and answers whether a choice of words is all it takes.
@@ -267,7 +284,7 @@ mod tests {
         ];
 
         for input in secrets {
-            let told = complaints_quoting(Quoting::Nothing, &validator(), &input);
+            let told = complaints_quoting(Quoting::Nothing, &validator(), &Value::Null, &input);
             assert_eq!(told.len(), 1, "{input}");
             assert!(told[0].message.starts_with("what was given is "), "{}", told[0].message);
             assert!(!told[0].message.contains("hunter2"), "{}", told[0].message);
@@ -282,6 +299,21 @@ mod tests {
             check(&json!({"headcount": 1, "reason": reason}), &[("/reason", unreadable)]);
         }
         check(&json!({"headcount": 1, "reason": " für Übung "}), &[]);
+    }
+
+    #[test]
+    fn text_of_another_form_is_answered_with_an_example_and_not_repeated() {
+        let schema = json!({"type": "object", "properties": {"codes": {"type": "array", "items": {
+            "type": "string", "pattern": "^[0-9]{4}$", "examples": ["3030"],
+        }}}});
+        let input = json!({"codes": ["3029", "303O"]});
+
+        let told =
+            complaints_quoting(Quoting::Short, &super::validator(&schema), &schema, &input);
+
+        assert_eq!((told.len(), told[0].pointer.as_str()), (1, "/codes/1"));
+        let expected = "this has another form than expected; write it as in 3030";
+        assert_eq!(told[0].message, expected);
     }
 
     #[test]

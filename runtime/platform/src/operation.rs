@@ -171,7 +171,7 @@ impl Operation {
     pub fn check(&self, input: &Value) -> Result<()> {
         let is_told_secrets = self.spec.is_confidential();
         let quoting = if is_told_secrets { Quoting::Nothing } else { Quoting::Short };
-        let fields = form::complaints_quoting(quoting, &self.validator, input);
+        let fields = form::complaints_quoting(quoting, &self.validator, &self.input_schema, input);
         if fields.is_empty() { Ok(()) } else { Err(Error::malformed(fields)) }
     }
 }
