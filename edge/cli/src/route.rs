@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hyper::Method;
-use platform::{Operation, OperationKind, Verb};
+use platform::{Operation, Verb};
 use serde_json::{Map, Value};
 
 /// Where the operations of all domains are.
@@ -63,9 +63,7 @@ impl Route {
             takes_body: matches!(method, Method::POST | Method::PUT),
             takes_version: matches!(method, Method::PUT | Method::DELETE)
                 && operation.input_schema["properties"].get(EXPECTED_VERSION).is_some(),
-            takes_key: method == Method::POST
-                && operation.kind == OperationKind::Command
-                && !operation.spec.is_confidential(),
+            takes_key: method == Method::POST && operation.remembers_answers(),
             method,
         })
     }

@@ -102,7 +102,7 @@ impl Entry {
     fn of(operation: &Operation) -> Self {
         let spec = operation.spec;
         let name = format!("{}_{}", operation.domain, spec.name());
-        let takes_request_id = operation.kind == OperationKind::Command
+        let takes_request_id = operation.remembers_answers()
             && operation.input_schema.pointer(&format!("/properties/{REQUEST_ID}")).is_none();
         let held = content::held_in(&operation.output_schema);
         let output = content::rest_of(&operation.output_schema, &held);

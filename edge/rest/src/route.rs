@@ -1,7 +1,7 @@
 //! Routes: an operation as HTTP sees it. Plain data, folded from the catalog once.
 
 use axum::http::{Method, StatusCode};
-use platform::{Access, Category, Deprecation, Operation, OperationKind, Verb};
+use platform::{Access, Category, Deprecation, Operation, Verb};
 use serde_json::Value;
 
 use crate::answer::status_of_success;
@@ -106,9 +106,8 @@ impl Route {
             description: operation.description.clone(),
             input_schema: operation.input_schema.clone(),
             output_schema: operation.output_schema.clone(),
-            remembers: operation.kind == OperationKind::Command
-                && matches!(spec.verb(), Verb::Create | Verb::Invoke)
-                && !spec.is_confidential(),
+            remembers: operation.remembers_answers()
+                && matches!(spec.verb(), Verb::Create | Verb::Invoke),
             created: None,
             versioning: Versioning::of(&operation.input_schema),
             deprecation: spec.deprecation(),

@@ -308,8 +308,7 @@ mod tests {
         }}}});
         let input = json!({"codes": ["3029", "303O"]});
 
-        let told =
-            complaints_quoting(Quoting::Short, &super::validator(&schema), &schema, &input);
+        let told = complaints_quoting(Quoting::Short, &super::validator(&schema), &schema, &input);
 
         assert_eq!((told.len(), told[0].pointer.as_str()), (1, "/codes/1"));
         let expected = "this has another form than expected; write it as in 3030";
