@@ -45,8 +45,8 @@ pub(crate) fn complaints(validator: &Validator, input: &Value) -> Vec<FieldError
     complaints_quoting(Quoting::Short, validator, &Value::Null, input)
 }
 
-/// The same, with what it says of the values. The validator is that of `schema`, whose examples show
-/// what was expected.
+/// The same, with what it says of the values. The validator is that of `schema`, whose examples
+/// show what was expected.
 pub(crate) fn complaints_quoting(
     quoting: Quoting,
     validator: &Validator,

@@ -164,8 +164,8 @@ impl Operation {
         &self.validator
     }
 
-    /// Whether its answer is remembered under an idempotency key, so that the same request sent again
-    /// is done once: a command, unless what it answers is told once and kept nowhere.
+    /// Whether its answer is remembered under an idempotency key, so that the same request sent
+    /// again is done once: a command, unless what it answers is told once and kept nowhere.
     #[must_use]
     pub const fn remembers_answers(&self) -> bool {
         matches!(self.kind, OperationKind::Command) && !self.spec.is_confidential()
