@@ -104,6 +104,7 @@ impl Platform {
             .uri(format!("http://{}{path}", self.address))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
             .body(Full::new(Bytes::from(body.to_string())))
             .expect("the request is well formed");
         let Ok(response) = self.client.request(request).await else { return (None, Value::Null) };
