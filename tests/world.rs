@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use platform::otp::Clock;
-use platform::{Domain, Error, OrgId, Role, Scope};
+use platform::{Domain, Error, OrgId, Role, Scope, UserId};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use testkit::{Member, TestSystem};
@@ -101,8 +101,28 @@ async fn sign_in(system: &TestSystem, org_id: OrgId, mark: &str) -> Result<(), E
         "email": format!("{mark}@example.com"), "name": format!("{mark} Hill"), "role": "worker",
     });
     director.call("accounts", "invite_user", invited).await?;
+    keep_passkey(system, org_id, me.user_id).await;
     let guessed = system.system().call(&scope, "accounts", "sign_in", input).await;
     guessed.map_or(Ok(()), |_| panic!("anybody may sign in as {mark}"))
+}
+
+/// A passkey and a challenge for one, as rows: the systems under test have no site to make them at.
+async fn keep_passkey(system: &TestSystem, org_id: OrgId, user_id: UserId) {
+    let rows = "
+        with passkey as (
+            insert into accounts.passkeys (passkey_id, org_id, user_id, credential_id, public_key,
+                sign_count, is_synced, label, created_at)
+            values ($3, $1, $2, 'a', 'a', 0, false, 'Phone', now()))
+        insert into accounts.passkey_challenges (passkey_challenge_id, org_id, user_id, digest,
+            purpose, created_at, expires_at)
+        values ($3, $1, $2, sha256($3::text::bytea), 'step_up', now(), now() + interval '1 hour')";
+    sqlx::query(rows)
+        .bind(org_id)
+        .bind(user_id)
+        .bind(Uuid::now_v7())
+        .execute(&mut system.owner().await)
+        .await
+        .expect("the owner may write");
 }
 
 /// Somebody who can be placed.

@@ -72,6 +72,7 @@ impl Node {
                 profile: Profile::Commercial,
                 secret: MasterSecret::new([7; 32]),
                 address: PublicUrl::default(),
+                passkeys: None,
             },
         };
         let system = System::start(config, catalog).await.expect("the system starts");

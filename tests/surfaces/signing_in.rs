@@ -56,6 +56,7 @@ impl Visit<'_> {
         let again = self.ask("the same, as the answer was lost", "refresh", with(&first)).await;
         self.ask("the one after", "refresh", with(&again)).await;
         self.ask("the first once more", "refresh", with(&first)).await;
+        self.ask("no site for passkeys", "begin_passkey_sign_in", json!({})).await;
 
         let own = json!({"password": PASSWORD});
         let device = self.ask("a second factor", "enrol_second_factor", own).await;
@@ -113,11 +114,12 @@ async fn signing_in_is_answered_the_same_through_every_door_that_has_it() {
         let expected = match *step {
             "a wrong password" => "sign_in_refused",
             "the first once more" => "refresh_token_refused",
+            "no site for passkeys" => "passkeys_off",
             "a used code" => "code_refused",
             _ => "(answered)",
         };
         assert_eq!(refused, expected, "{step}: {told:?}");
     }
-    assert!(by_step.len() == 12 && by_step.iter().all(|(_, told)| told.len() == 3));
+    assert!(by_step.len() == 13 && by_step.iter().all(|(_, told)| told.len() == 3));
     street.served.system.stop().await;
 }

@@ -131,7 +131,7 @@ pub(crate) async fn compare(
 /// The password is not that of whoever calls.
 #[derive(Debug, thiserror::Error)]
 #[error("this is not your password")]
-struct NotYours;
+pub(crate) struct NotYours;
 
 impl Refusal for NotYours {
     fn reason(&self) -> Reason {

@@ -1,7 +1,10 @@
 //! Enrolling a second factor, and being without it again: by those who have signed in, and, where
 //! nobody may be without, by those who are about to.
 
-use platform::{Access, Action, Command, Error, Result, Spec, System, Tx, UserId};
+use platform::{
+    Access, Action, Command, Error, Result, SECOND_FACTOR_COUNTS_FOR, SecondFactor, Spec, System,
+    Tx, UserId,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +14,12 @@ use crate::guess::{self, At, Guess};
 use crate::me::user_of;
 use crate::password::Password;
 use crate::second_factor::{self, Enrolment, RecoveryCodes, Refusal};
-use crate::session;
 use crate::sign_in::{SignInAnswer, SignInRefusal};
 
 /// Begin to enrol a second factor: a device that makes codes.
 ///
 /// It counts once `confirm_second_factor` was shown a code of it. Whoever has a second factor shows
-/// a code of it to get another.
+/// a code of it to get another; whoever has passkeys alone has shown one in the last ten minutes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolSecondFactor {
@@ -74,6 +76,12 @@ pub(crate) async fn show(tx: &mut Tx<'_>, user_id: UserId, code: &str) -> Result
     Ok(Shown::Wrong)
 }
 
+/// Whether whoever calls has shown a second factor in the last minutes.
+fn was_shown_of_late(tx: &Tx<'_>) -> bool {
+    let SecondFactor::Shown { at } = tx.scope().authority.second_factor else { return false };
+    (tx.now() - at).to_std().is_ok_and(|age| age <= SECOND_FACTOR_COUNTS_FOR)
+}
+
 /// Begins an enrolment for whoever calls, whose password was right.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct BeginEnrolment {
@@ -88,7 +96,11 @@ impl Command for BeginEnrolment {
     async fn handle(self, tx: &mut Tx<'_>) -> Result<Shown<Enrolment>> {
         let user_id = user_of(tx.scope())?;
         self.guess.was_right(tx).await?;
-        if second_factor::is_there(tx, user_id).await? {
+        // Whoever has passkeys alone has no codes, and has shown one to get here.
+        let is_by_passkey = self.code.is_none()
+            && was_shown_of_late(tx)
+            && !second_factor::has_device(tx, user_id).await?;
+        if second_factor::is_there(tx, user_id).await? && !is_by_passkey {
             match show(tx, user_id, self.code.as_deref().unwrap_or_default()).await? {
                 Shown::Right(()) => {}
                 Shown::Wrong => return Ok(Shown::Wrong),
@@ -133,17 +145,10 @@ impl Command for ConfirmEnrolment {
     type Output = Shown<RecoveryCodes>;
 
     async fn handle(self, tx: &mut Tx<'_>) -> Result<Shown<RecoveryCodes>> {
-        let (user_id, now) = (user_of(tx.scope())?, tx.now());
+        let user_id = user_of(tx.scope())?;
         let confirmed = confirmed(tx, user_id, &self.code).await?;
-        let credential_id = tx.scope().authority.credential_id;
-        if matches!(confirmed, Shown::Right(_))
-            && let Some(session_id) = session::behind(tx.connection(), credential_id).await?
-        {
-            sqlx::query("update platform.tokens set second_factor_at = $2 where id = $1")
-                .bind(session_id)
-                .bind(now)
-                .execute(tx.connection())
-                .await?;
+        if matches!(confirmed, Shown::Right(_)) {
+            second_factor::was_shown(tx).await?;
         }
         Ok(confirmed)
     }

@@ -5,6 +5,8 @@
 //! organisation.
 
 mod attempt;
+mod authenticator;
+mod cbor;
 mod challenge;
 mod credential;
 mod enrolment;
@@ -18,7 +20,15 @@ mod office;
 mod office_member;
 mod one_time;
 mod organisation;
+mod passkey;
+mod passkey_adding;
+mod passkey_challenge;
+mod passkey_options;
+mod passkey_shown;
+mod passkey_sign_in;
+mod passkey_step_up;
 mod password;
+mod public_key;
 mod recovery;
 mod refresh;
 mod second_factor;
@@ -35,8 +45,9 @@ mod user;
 mod user_rights;
 
 use contracts::accounts::{
-    ACCOUNTS, FeatureFlagChanged, InvitationAccepted, OfficeAmended, OfficeClosed, OfficeJoined,
-    OfficeLeft, OfficeOpened, OrganisationAmended, PasswordChanged, PasswordResetRequested,
+    ACCOUNTS, CodeDeviceRemoved, FeatureFlagChanged, InvitationAccepted, OfficeAmended,
+    OfficeClosed, OfficeJoined, OfficeLeft, OfficeOpened, OrganisationAmended, PasskeyAdded,
+    PasskeyRemoved, PasskeyRenamed, PasskeySuspected, PasswordChanged, PasswordResetRequested,
     RecoveryCodeUsed, RecoveryCodesRenewed, RoleChanged, SecondFactorDisabled,
     SecondFactorEnrolled, SecondFactorShown, ServiceTokenIssued, SessionEnded, SignInFailed,
     SignInLocked, SignedIn, TokenCreated, TokenRevoked, UserAmended, UserDeactivated, UserInvited,
@@ -58,6 +69,15 @@ pub use my_sessions::{
 pub use office::{AmendOffice, CloseOffice, GetOffice, ListOffices, Office, OpenOffice};
 pub use office_member::{JoinOffice, LeaveOffice, ListOfficeMembers, OfficeMember, OfficeMembers};
 pub use organisation::{AmendOrganisation, GetOrganisation, Organisation};
+pub use passkey::{ListMyPasskeys, Passkey, Passkeys, RemovePasskey, RenamePasskey};
+pub use passkey_adding::{AddPasskey, AddedPasskey, BeginPasskey, MadeCredential, MadeResponse};
+pub use passkey_options::{
+    CreationOptions, Keeper, KeyKind, KnownPasskey, PasskeyToMake, PasskeyToShow, RequestOptions,
+    Site, Wishes,
+};
+pub use passkey_shown::{ShownCredential, ShownResponse};
+pub use passkey_sign_in::{AnswerWithPasskey, BeginPasskeySignIn, SignInWithPasskey};
+pub use passkey_step_up::{BeginPasskeyStepUp, ShowPasskey};
 pub use password::Password;
 pub use refresh::Refresh;
 pub use second_factor::{Enrolment, RecoveryCodes};
@@ -84,6 +104,7 @@ pub fn domain() -> Domain {
         .emits::<UserRenamed>();
     let domain = signing_in(domain);
     let domain = second_factors(domain);
+    let domain = passkeys(domain);
     let domain = people(domain);
     let domain = places(domain);
     credentials(domain)
@@ -134,6 +155,34 @@ fn second_factors(domain: Domain) -> Domain {
         .emits::<SecondFactorDisabled>()
         .emits::<RecoveryCodeUsed>()
         .emits::<RecoveryCodesRenewed>()
+}
+
+/// Keys that a device or a key ring keeps.
+fn passkeys(domain: Domain) -> Domain {
+    domain
+        .action::<BeginPasskey>()
+        .command::<passkey_adding::BeginAdding>()
+        .action::<AddPasskey>()
+        .command::<passkey_adding::KeepPasskey>()
+        .query::<ListMyPasskeys>()
+        .command::<RenamePasskey>()
+        .command::<RemovePasskey>()
+        .action::<BeginPasskeySignIn>()
+        .command::<passkey_sign_in::AskForPasskey>()
+        .action::<SignInWithPasskey>()
+        .command::<passkey_sign_in::UseChallenge>()
+        .command::<passkey_sign_in::PassPasskey>()
+        .action::<AnswerWithPasskey>()
+        .command::<passkey_sign_in::PassPasskeyAnswer>()
+        .action::<BeginPasskeyStepUp>()
+        .command::<passkey_step_up::AskForOwnPasskey>()
+        .action::<ShowPasskey>()
+        .command::<passkey_step_up::StepUpWithPasskey>()
+        .emits::<PasskeyAdded>()
+        .emits::<PasskeyRenamed>()
+        .emits::<PasskeyRemoved>()
+        .emits::<PasskeySuspected>()
+        .emits::<CodeDeviceRemoved>()
 }
 
 /// Who belongs to an organisation, and how they come in.

@@ -1,11 +1,16 @@
-//! The second factor: a device that makes codes, and recovery codes for when it is lost.
+//! The second factor: a device that makes codes, or a [passkey](crate::passkey), and recovery codes
+//! for when it is lost.
 
-use contracts::accounts::{RecoveryCodesRenewed, SecondFactorDisabled, SecondFactorEnrolled};
+use contracts::accounts::{
+    CodeDeviceRemoved, RecoveryCodesRenewed, SecondFactorDisabled, SecondFactorEnrolled,
+};
 use platform::{Reason, Result, Tx, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::recovery;
+use crate::session;
 use crate::totp::Device;
 
 /// A device to be, until its first code is shown.
@@ -33,6 +38,8 @@ pub(crate) enum Refusal {
     NothingPending,
     #[error("there is no second factor")]
     None,
+    #[error("there is no device that makes codes; passkeys are removed one by one")]
+    NoDevice,
     #[error("nobody is without a second factor here; enrol another instead")]
     Demanded,
 }
@@ -42,7 +49,7 @@ impl platform::Refusal for Refusal {
         match self {
             Self::Code => Reason::forbidden("code_refused").at("/code"),
             Self::NothingPending => Reason::conflict("no_enrolment"),
-            Self::None => Reason::conflict("no_second_factor"),
+            Self::None | Self::NoDevice => Reason::conflict("no_second_factor"),
             Self::Demanded => Reason::conflict("second_factor_demanded"),
         }
     }
@@ -127,19 +134,26 @@ pub(crate) async fn confirm(
     .bind(step)
     .execute(tx.connection())
     .await?;
-    has(tx, user_id, true).await?;
+    settle(tx, user_id).await?;
     tx.append(&SecondFactorEnrolled { user_id }).await?;
     renew_codes(tx, user_id).await.map(Some)
 }
 
-/// Takes the second factor of a user away.
+/// Takes the device that makes codes away from a user. Passkeys of theirs go on.
 pub(crate) async fn disable(tx: &mut Tx<'_>, user_id: UserId) -> Result<()> {
-    sqlx::query("delete from accounts.second_factors where user_id = $1")
+    lock(tx, user_id).await?;
+    let removed = sqlx::query("delete from accounts.second_factors where user_id = $1")
         .bind(user_id)
         .execute(tx.connection())
         .await?;
+    if settle(tx, user_id).await? {
+        if removed.rows_affected() == 0 {
+            return Err(Refusal::NoDevice.into());
+        }
+        tx.append(&CodeDeviceRemoved { user_id }).await?;
+        return Ok(());
+    }
     recovery::forget(tx, user_id).await?;
-    has(tx, user_id, false).await?;
     tx.append(&SecondFactorDisabled { user_id }).await?;
     Ok(())
 }
@@ -151,14 +165,55 @@ pub(crate) async fn renew_codes(tx: &mut Tx<'_>, user_id: UserId) -> Result<Reco
     Ok(RecoveryCodes { recovery_codes })
 }
 
-/// Says at the user, where every request looks, whether there is a second factor.
-async fn has(tx: &mut Tx<'_>, user_id: UserId, has: bool) -> Result<()> {
-    sqlx::query("update platform.users set has_second_factor = $2 where id = $1")
+/// Locks the user, so that of two changes of their second factors one sees what the other has done.
+pub(crate) async fn lock(tx: &mut Tx<'_>, user_id: UserId) -> Result<()> {
+    sqlx::query("select 1 from platform.users where id = $1 for update")
         .bind(user_id)
-        .bind(has)
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+/// Says at the user, where every request looks, whether there is a second factor: a device that
+/// makes codes, or a passkey. Answers it, too.
+pub(crate) async fn settle(tx: &mut Tx<'_>, user_id: UserId) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "update platform.users set has_second_factor =
+             exists (select 1 from accounts.second_factors
+                 where user_id = $1 and sealed_secret is not null)
+             or exists (select 1 from accounts.passkeys where user_id = $1)
+         where id = $1 returning has_second_factor",
+    )
+    .bind(user_id)
+    .fetch_one(tx.connection())
+    .await?)
+}
+
+/// Notes that a second factor was shown just now, at the session of whoever calls.
+pub(crate) async fn was_shown(tx: &mut Tx<'_>) -> Result<()> {
+    let credential_id = tx.scope().authority.credential_id;
+    match session::behind(tx.connection(), credential_id).await? {
+        Some(session_id) => note_shown(tx, session_id).await,
+        None => Ok(()),
+    }
+}
+
+/// Notes that a second factor was shown just now, for what was made from a credential.
+pub(crate) async fn note_shown(tx: &mut Tx<'_>, credential_id: Uuid) -> Result<()> {
+    let now = tx.now();
+    sqlx::query("update platform.tokens set second_factor_at = $2 where id = $1")
+        .bind(credential_id)
+        .bind(now)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Whether a user has a device that makes codes.
+pub(crate) async fn has_device(tx: &mut Tx<'_>, user_id: UserId) -> Result<bool> {
+    let sql = "select exists (select 1 from accounts.second_factors
+        where user_id = $1 and sealed_secret is not null)";
+    Ok(sqlx::query_scalar(sql).bind(user_id).fetch_one(tx.connection()).await?)
 }
 
 /// Whether a user has a second factor.

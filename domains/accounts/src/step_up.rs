@@ -67,11 +67,7 @@ impl Command for StepUp {
             Shown::Wrong => return Ok(Shown::Wrong),
             Shown::TooMany(wait_ms) => return Ok(Shown::TooMany(wait_ms)),
         }
-        sqlx::query("update platform.tokens set second_factor_at = $2 where id = $1")
-            .bind(credential_id)
-            .bind(now)
-            .execute(tx.connection())
-            .await?;
+        second_factor::note_shown(tx, credential_id).await?;
         tx.append(&SecondFactorShown { user_id, credential_id }).await?;
         Ok(Shown::Right(SteppedUp { counts_until: now + SECOND_FACTOR_COUNTS_FOR }))
     }
@@ -79,7 +75,7 @@ impl Command for StepUp {
 
 /// What the credential of this request began with; nothing for the token of a service, behind which
 /// nobody sits.
-async fn beginning(tx: &mut Tx<'_>, user_id: UserId) -> Result<Option<Uuid>> {
+pub(crate) async fn beginning(tx: &mut Tx<'_>, user_id: UserId) -> Result<Option<Uuid>> {
     let credential_id = tx.scope().authority.credential_id;
     Ok(sqlx::query_scalar(
         "with recursive line (id, parent_id, above) as (

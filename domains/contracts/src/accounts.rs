@@ -1,6 +1,7 @@
 //! What the accounts domain tells: who came, who left, and who may do what.
 
 mod flags;
+mod passkeys;
 mod people;
 mod tokens;
 
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use flags::FeatureFlagChanged;
+pub use passkeys::{
+    CodeDeviceRemoved, PasskeyAdded, PasskeyRemoved, PasskeyRenamed, PasskeySuspected,
+};
 pub use people::{
     InvitationAccepted, Letter, OfficeAmended, OfficeClosed, OfficeJoined, OfficeLeft,
     OfficeOpened, OrganisationAmended, PasswordResetRequested, RoleChanged, SEALED_LETTERS,

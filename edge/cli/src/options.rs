@@ -167,6 +167,16 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub web_origins: Vec<String>,
+    /// Let people sign in with passkeys at this origin (scheme, host and port); they are made for
+    /// its host. Further origins are hosts below it, or apps
+    #[arg(
+        long = "passkey-origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "FINNEST_PASSKEY_ORIGINS",
+        hide_env_values = true
+    )]
+    pub passkey_origins: Vec<String>,
     /// Add the demo organisation, its users and their tokens
     #[arg(long, env = "FINNEST_DEMO", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

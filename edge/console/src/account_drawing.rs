@@ -5,6 +5,7 @@ use platform::{Credential, SecondFactor};
 use serde_json::Value;
 
 use crate::account_page::ADDRESS;
+use crate::qr;
 use crate::words::fit;
 
 /// How much of what a browser says of itself is shown; the rest is in a tooltip.
@@ -95,10 +96,11 @@ pub(crate) fn enrolment(csrf: &str, answer: &Value) -> Markup {
         section class="card account-card is-now" role="status" {
             h2 { "Tell your app" }
             p {
-                "Type this secret into the app, or "
+                "Let the app read the picture, type the secret into it, or "
                 a href=(answer["uri"].as_str().unwrap_or_default()) { "open it there" }
                 ". It is shown this once."
             }
+            (qr::picture(answer["uri"].as_str().unwrap_or_default(), qr::SECRET))
             p class="secret" { code { (answer["secret"].as_str().unwrap_or_default()) } }
             (form(csrf, "confirm_second_factor", &html! {
                 (field("confirm-code", "code", "text", "The code it shows now", "one-time-code"))

@@ -14,6 +14,7 @@ use crate::account_drawing::{
     enrolment, own_password, recovery_codes, second_factor, sessions, shown_once, tokens, who,
 };
 use crate::pages;
+use crate::passkey_drawing;
 use crate::request::Visit;
 use crate::router::{Console, is_own_form};
 use crate::shell::{self, Shell};
@@ -24,7 +25,7 @@ use crate::watching::sentence;
 pub(crate) const ADDRESS: &str = "/account";
 
 /// What the forms of the page may ask for, with the fields each has.
-const OPERATIONS: [(&str, &[&str]); 9] = [
+const OPERATIONS: [(&str, &[&str]); 14] = [
     ("show_second_factor", &["code"]),
     ("enrol_second_factor", &["password", "code"]),
     ("confirm_second_factor", &["code"]),
@@ -32,6 +33,11 @@ const OPERATIONS: [(&str, &[&str]); 9] = [
     ("set_password", &["password", "new_password"]),
     ("revoke_my_session", &["session_id"]),
     ("revoke_my_other_sessions", &[]),
+    ("begin_passkey", &["password"]),
+    ("add_passkey", &["label", "credential"]),
+    ("begin_passkey_step_up", &[]),
+    ("show_passkey", &["credential"]),
+    ("remove_passkey", &["passkey_id"]),
     ("create_token", &["label", "scopes", "expires_in_days"]),
     ("revoke_token", &["token_id"]),
 ];
@@ -60,6 +66,8 @@ pub(crate) async fn show(State(console): State<Console>, visit: Visit) -> Respon
 async fn page(console: &Console, visit: &Visit, notice: &Markup) -> Html<String> {
     let me = ask(console, visit, "get_me", json!({})).await;
     let mine = ask(console, visit, "list_my_sessions", json!({})).await;
+    let passkeys = ask(console, visit, "list_my_passkeys", json!({})).await;
+    let may_add = console.system.relying_party().is_some();
     let programs = ask(console, visit, "list_tokens", json!({ "limit": 100 })).await;
     let csrf = &visit.viewer.csrf;
     let content = html! {
@@ -70,6 +78,7 @@ async fn page(console: &Console, visit: &Visit, notice: &Markup) -> Html<String>
                 Ok(me) => {
                     (who(me))
                     (second_factor(csrf, me, &visit.identity.credential))
+                    (passkey_drawing::list(csrf, &passkeys, may_add))
                     (own_password(csrf))
                 }
                 Err(problem) => p class="notice is-refused" role="alert" { (problem) },
@@ -93,8 +102,12 @@ async fn page(console: &Console, visit: &Visit, notice: &Markup) -> Html<String>
 /// What a form has done.
 fn done_words(operation: &str) -> &'static str {
     match operation {
-        "show_second_factor" => "The second factor counts for the next ten minutes.",
+        "show_second_factor" | "show_passkey" => {
+            "The second factor counts for the next ten minutes."
+        }
         "disable_second_factor" => "You are without a second factor.",
+        "add_passkey" => "The passkey is added.",
+        "remove_passkey" => "The passkey is removed.",
         "set_password" => "The password is changed. Your other sessions have ended.",
         "revoke_my_session" => "The session has ended.",
         "revoke_my_other_sessions" => "All other sessions have ended.",
@@ -122,6 +135,13 @@ pub(crate) async fn act(State(console): State<Console>, visit: Visit, form: Stri
     let (status, notice) = match (done, operation) {
         (Ok(answer), "create_token") => (StatusCode::OK, shown_once(&answer)),
         (Ok(answer), "enrol_second_factor") => (StatusCode::OK, enrolment(csrf, &answer)),
+        (Ok(answer), "begin_passkey") => (StatusCode::OK, passkey_drawing::to_make(csrf, &answer)),
+        (Ok(answer), "begin_passkey_step_up") => {
+            (StatusCode::OK, passkey_drawing::to_show(csrf, &answer))
+        }
+        (Ok(answer), "add_passkey") if answer["recovery_codes"].is_array() => {
+            (StatusCode::OK, recovery_codes(&answer))
+        }
         (Ok(answer), "confirm_second_factor") => (StatusCode::OK, recovery_codes(&answer)),
         (Ok(_), _) => {
             return Redirect::to(&format!("{ADDRESS}?done={operation}")).into_response();
@@ -142,6 +162,8 @@ fn input(form: &str, fields: &[&str]) -> Result<Value, String> {
             continue;
         };
         let value = match name {
+            "credential" => serde_json::from_str(&text)
+                .map_err(|_| "That is no answer of a browser.".to_owned())?,
             "scopes" => text.split_whitespace().collect(),
             "expires_in_days" => {
                 let days: u32 = text

@@ -75,6 +75,8 @@ pub fn router(system: System, secret: [u8; 32]) -> Router {
         .route("/sign-in", get(signing::page).post(signing::form))
         .route("/sign-in/code", post(signing::code))
         .route("/sign-in/enrol", post(signing::enrol))
+        .route("/sign-in/passkey", post(signing::passkey))
+        .route("/sign-in/code/passkey", post(signing::code_by_passkey))
         .route(
             "/forgot-password",
             get(|headers: HeaderMap| async move { letters::forgotten(&headers) })

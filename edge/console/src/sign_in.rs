@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::account_drawing::recovery_codes;
 use crate::shell::{self, Head, Theme};
+use crate::{passkey_drawing, qr};
 
 /// The cookie with the token.
 pub(crate) const TOKEN_COOKIE: &str = "finnest_token";
@@ -78,6 +79,8 @@ pub(crate) struct Form<'a> {
     pub email: &'a str,
     /// Whether there is anybody with a password.
     pub has_passwords: bool,
+    /// Whether there may be passkeys.
+    pub has_passkeys: bool,
 }
 
 /// The page with the form.
@@ -86,6 +89,7 @@ pub(crate) fn page(form: &Form<'_>) -> String {
     let body = html! {
         @if form.has_passwords {
             (password_form(form))
+            @if form.has_passkeys { (passkey_drawing::sign_in(form.next)) }
             p class="quiet" { a href="/forgot-password" { "Forgotten it?" } }
             details class="sign-in-other" {
                 summary { "Use an access token instead" }
@@ -104,6 +108,7 @@ pub(crate) fn code_page(
     theme: Theme,
     challenge: &str,
     next: &str,
+    has_passkeys: bool,
     problem: Option<&str>,
 ) -> String {
     let body = html! {
@@ -116,6 +121,7 @@ pub(crate) fn code_page(
                 autocomplete="one-time-code" inputmode="numeric" spellcheck="false";
             button type="submit" class="btn btn-accent" { "Go on" }
         }
+        @if has_passkeys { (passkey_drawing::answer(challenge, next)) }
         p class="quiet" { a href="/sign-in" { "Begin again" } }
     };
     card(theme, "Second factor", problem, &body)
@@ -144,9 +150,10 @@ pub(crate) fn enrol_page(
 ) -> String {
     let body = html! {
         p class="quiet" {
-            "Nobody may act here without a second factor. Type this secret into an app for "
-            "one-time codes, or " a href=(device.uri) { "open it there" } "."
+            "Nobody may act here without a second factor. Let an app for one-time codes read the "
+            "picture, type the secret into it, or " a href=(device.uri) { "open it there" } "."
         }
+        (qr::picture(&device.uri, qr::SECRET))
         p class="secret" { code { (device.secret) } }
         form method="post" action="/sign-in/enrol" {
             input type="hidden" name="next" value=(next);

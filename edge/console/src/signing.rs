@@ -35,6 +35,11 @@ impl Guest {
         query_field(&self.form, name).unwrap_or_default()
     }
 
+    /// What a browser answered when it was asked for a passkey.
+    fn credential(&self) -> Value {
+        serde_json::from_str(&self.field("credential")).unwrap_or_default()
+    }
+
     /// A code as people type it, with blanks where they like.
     fn code(&self) -> String {
         self.field("code").split_whitespace().collect()
@@ -128,7 +133,48 @@ pub(crate) async fn code(State(console): State<Console>, guest: Guest) -> Respon
         Err(error) => {
             let next = sign_in::safe_path(&next);
             let problem = sentence(error.message());
-            refused(&error, sign_in::code_page(guest.theme, &challenge, next, Some(&problem)))
+            refused(&error, ask_for_code(&console, guest.theme, &challenge, next, Some(&problem)))
+        }
+    }
+}
+
+fn ask_for_code(
+    console: &Console,
+    theme: Theme,
+    challenge: &str,
+    next: &str,
+    problem: Option<&str>,
+) -> String {
+    let has_passkeys = console.system.relying_party().is_some();
+    sign_in::code_page(theme, challenge, next, has_passkeys, problem)
+}
+
+/// The form of a passkey, alone.
+pub(crate) async fn passkey(State(console): State<Console>, guest: Guest) -> Response {
+    let next = guest.field("next");
+    let input = json!({
+        "credential": guest.credential(), "client": client(&guest.headers), "kind": "session",
+    });
+    match ask(&console, "sign_in_with_passkey", input).await {
+        Ok(answer) => answered(&console, &guest.headers, &answer, &next).await,
+        Err(error) => {
+            let problem = sentence(error.message());
+            let form = Form { problem: Some(&problem), ..empty(&console, &guest.headers, &next) };
+            refused(&error, sign_in::page(&form))
+        }
+    }
+}
+
+/// The form of a passkey in place of a code.
+pub(crate) async fn code_by_passkey(State(console): State<Console>, guest: Guest) -> Response {
+    let (challenge, next) = (guest.field("challenge"), guest.field("next"));
+    let input = json!({ "challenge": challenge, "credential": guest.credential() });
+    match ask(&console, "answer_with_passkey", input).await {
+        Ok(answer) => answered(&console, &guest.headers, &answer, &next).await,
+        Err(error) => {
+            let next = sign_in::safe_path(&next);
+            let problem = sentence(error.message());
+            refused(&error, ask_for_code(&console, guest.theme, &challenge, next, Some(&problem)))
         }
     }
 }
@@ -146,7 +192,7 @@ async fn answered(console: &Console, headers: &HeaderMap, answer: &Value, next: 
     let theme = request::theme(headers);
     let challenge = answer["challenge"].as_str().unwrap_or_default();
     if answer["state"] != "enrolment_required" {
-        return Html(sign_in::code_page(theme, challenge, next, None)).into_response();
+        return Html(ask_for_code(console, theme, challenge, next, None)).into_response();
     }
     match ask(console, "enrol_to_sign_in", json!({ "challenge": challenge })).await {
         Ok(begun) => {
@@ -219,6 +265,7 @@ fn empty<'a>(console: &Console, headers: &HeaderMap, next: &'a str) -> Form<'a> 
         organisation: "",
         email: "",
         has_passwords: console.system.catalog().credentials().is_some(),
+        has_passkeys: console.system.relying_party().is_some(),
     }
 }
 

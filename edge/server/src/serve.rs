@@ -42,7 +42,7 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     let proxies = Proxies::new(&settings.trusted_proxies);
     let database = settings.source.database().await?;
     let config = Config {
-        security: security(settings, &database, address)?,
+        security: security(settings, address, &database)?,
         signing: audit::signing(&settings.checkpoints, &database)?,
         database,
         tuning,
@@ -86,9 +86,11 @@ pub async fn serve(settings: &Settings, catalog: Catalog) -> Result<ExitCode> {
     stop(&system, &mut signals).await
 }
 
-fn security(settings: &Settings, database: &Database, address: PublicUrl) -> Result<Security> {
+/// Which rules of security hold, and the secret, which may lie beside the database.
+fn security(settings: &Settings, address: PublicUrl, database: &Database) -> Result<Security> {
     let secret = secret::load(settings.secret_file.as_deref(), database)?;
-    Ok(Security { profile: settings.profile, secret, address })
+    let passkeys = settings.passkeys()?;
+    Ok(Security { profile: settings.profile, secret, address, passkeys })
 }
 
 /// Applies the edited supervision.toml; whoever sent the signal finds the outcome in the log.

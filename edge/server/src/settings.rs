@@ -12,7 +12,7 @@ use platform::otp::config::Tuning;
 use platform::otp::{Clock, Root, SupervisorSpec};
 use platform::postgres::{Attached, Embedded, Options};
 use platform::store::archive::Shelf;
-use platform::{Catalog, Database, Profile, PublicUrl, Wakes};
+use platform::{Catalog, Database, Profile, PublicUrl, RelyingParty, Wakes};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub web_origins: Vec<String>,
     /// Where it is reached by those who are sent a link; where it listens unless told.
     pub public_url: Option<String>,
+    /// The origins at which passkeys are shown; without them there are none.
+    pub passkey_origins: Vec<String>,
 }
 
 /// Where the data are: a server somebody else runs, or one of our own.
@@ -105,6 +107,11 @@ impl From<ServeOptions> for Settings {
                 .collect(),
             web_origins: options.web_origins,
             public_url: options.public_url.filter(|url| !url.is_empty()),
+            passkey_origins: options
+                .passkey_origins
+                .into_iter()
+                .filter(|origin| !origin.is_empty())
+                .collect(),
         }
     }
 }
@@ -129,7 +136,7 @@ impl Settings {
                 self.listen.ip()
             );
         }
-        Ok(())
+        self.passkeys().map(drop)
     }
 
     /// Where the platform is reached by those who are sent a link to it.
@@ -139,6 +146,17 @@ impl Settings {
     pub fn address(&self) -> Result<PublicUrl> {
         let Some(url) = &self.public_url else { return Ok(PublicUrl::of_listener(self.listen)) };
         PublicUrl::parse(url).context("FINNEST_PUBLIC_URL, or --public-url, is not as it should be")
+    }
+
+    /// Whom passkeys are made for, if there are any.
+    ///
+    /// # Errors
+    /// The first origin that will not do.
+    pub fn passkeys(&self) -> Result<Option<RelyingParty>> {
+        if self.passkey_origins.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RelyingParty::of(&self.passkey_origins).context("`--passkey-origin` will not do")?))
     }
 
     /// What to say before the reason when the platform does not start.

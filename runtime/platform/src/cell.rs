@@ -226,6 +226,7 @@ pub(crate) fn cells(
             profile: here.security.profile,
             secret: *here.security.secret.expose(),
             address: here.security.address.clone(),
+            passkeys: here.security.passkeys.clone(),
         };
         Ok(Cell::new(name, hello, make(name)))
     })

@@ -13,6 +13,7 @@ use crate::cell::MakeCell;
 use crate::postgres::Embedded;
 use crate::profile::Profile;
 use crate::public_url::PublicUrl;
+use crate::relying_party::RelyingParty;
 use crate::secret::MasterSecret;
 use crate::system::System;
 
@@ -102,4 +103,6 @@ pub struct Security {
     pub secret: MasterSecret,
     /// Where the installation is reached.
     pub address: PublicUrl,
+    /// Whom passkeys are made for; without it there are none.
+    pub passkeys: Option<RelyingParty>,
 }

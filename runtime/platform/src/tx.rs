@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::profile::Profile;
 use crate::public_url::PublicUrl;
 use crate::refusal::{Error, Reason, Result};
+use crate::relying_party::RelyingParty;
 use crate::secret::MasterSecret;
 use crate::system::System;
 
@@ -103,6 +104,14 @@ impl<'c> Tx<'c> {
     /// A failure in a projection.
     pub fn address(&self) -> Result<&'c PublicUrl> {
         self.system().map(System::address)
+    }
+
+    /// Whom passkeys of this installation are made for; nobody if it has none.
+    ///
+    /// # Errors
+    /// A failure in a projection.
+    pub fn relying_party(&self) -> Result<Option<&'c RelyingParty>> {
+        self.system().map(System::relying_party)
     }
 
     /// Who acts, for which organisation, in which chain of causes.

@@ -17,5 +17,7 @@ pub mod warehouse;
 pub use database::TestDatabase;
 pub use jobs::EnqueuedJob;
 pub use member::Member;
-pub use system::{ACME, GLOBEX, TestSystem, start, start_under, start_with, tuning_of};
+pub use system::{
+    ACME, GLOBEX, TestSystem, start, start_under, start_with, started_securely, tuning_of,
+};
 pub use tell::{Tell, telling};

@@ -60,7 +60,7 @@ pub async fn start_with(
     extra_tuning: &str,
     edge: MakeEdge,
 ) -> TestSystem {
-    started(domains, clock, extra_tuning, edge, Profile::Commercial).await
+    started(domains, clock, extra_tuning, edge, |_| {}).await
 }
 
 /// Starts the domains where other rules of security hold.
@@ -72,7 +72,19 @@ pub async fn start_under(
     domains: impl IntoIterator<Item = Domain>,
     clock: Clock,
 ) -> TestSystem {
-    started(domains, clock, "", Box::new(|_| Vec::new()), profile).await
+    started_securely(domains, clock, |security| security.profile = profile).await
+}
+
+/// Starts the domains with other rules of security, for example with passkeys.
+///
+/// # Panics
+/// As [`start`].
+pub async fn started_securely(
+    domains: impl IntoIterator<Item = Domain>,
+    clock: Clock,
+    secure: impl FnOnce(&mut Security),
+) -> TestSystem {
+    started(domains, clock, "", Box::new(|_| Vec::new()), secure).await
 }
 
 async fn started(
@@ -80,7 +92,7 @@ async fn started(
     clock: Clock,
     extra_tuning: &str,
     edge: MakeEdge,
-    profile: Profile,
+    secure: impl FnOnce(&mut Security),
 ) -> TestSystem {
     let mut domains: Vec<Domain> = domains.into_iter().collect();
     if !domains.iter().any(|domain| domain.name() == platform::operator::OPERATOR) {
@@ -102,7 +114,7 @@ async fn started(
     let page = std::env::temp_dir().join(format!("finnest-test-{}.toml", Uuid::now_v7()));
     let (owner, app) = (database.options(), database.app_options());
     let mut config = config_of(owner, app, tuning, page.clone(), clock, edge);
-    config.security.profile = profile;
+    secure(&mut config.security);
     let system = System::start(config, catalog).await.expect("the system under test starts");
     TestSystem { system, database: Some(database), page, inline: Arc::default() }
 }
@@ -132,6 +144,7 @@ fn config_of(
             profile: Profile::Commercial,
             secret: MasterSecret::new([7; 32]),
             address: PublicUrl::default(),
+            passkeys: None,
         },
     }
 }

@@ -1,5 +1,7 @@
 //! The stories of people: how they sign in, what keeps others from it, and how it ends.
 
+mod authenticator;
+mod passkeys;
 mod second_factor;
 mod sessions;
 mod sign_in;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use accounts::Password;
 use platform::otp::Clock;
-use platform::{Error, Identity, OrgId, Result, Role, Scope, UserId};
+use platform::{Error, Identity, OrgId, Result, Role, Scope, Security, UserId};
 use serde_json::{Value, json};
 use testkit::{ACME, GLOBEX, TestSystem};
 use uuid::Uuid;
@@ -19,10 +21,14 @@ const PASSWORD: &str = "correct horse 7 staple";
 
 /// A system in which the staff of both organisations have a password, with a clock by hand.
 async fn start() -> (TestSystem, Clock) {
+    start_securely(|_| {}).await
+}
+
+/// The same where other rules of security hold.
+async fn start_securely(secure: impl FnOnce(&mut Security)) -> (TestSystem, Clock) {
     let noon = platform::Timestamp::default() + Duration::from_secs(1_790_000_000);
     let clock = Clock::manual(noon);
-    let edge = Box::new(|_: &platform::System| Vec::new());
-    let system = testkit::start_with([accounts::domain()], clock.clone(), "", edge).await;
+    let system = testkit::started_securely([accounts::domain()], clock.clone(), secure).await;
     for (org_id, role) in [(ACME, Role::Staff), (ACME, Role::Director), (GLOBEX, Role::Staff)] {
         let user_id = user(&system, org_id, role);
         accounts::give_password(system.system(), org_id, user_id, Password::new(PASSWORD))

@@ -66,8 +66,12 @@ pub async fn serve(
     let app: PgConnectOptions = hello.database_url.parse().map_err(StartError::failed)?;
     // The same name after a restart, so that what its predecessor held is taken back at once.
     let node = format!("{}/{}", hello.node, config.domain);
-    let secret = MasterSecret::new(hello.secret);
-    let security = Security { profile: hello.profile, secret, address: hello.address };
+    let security = Security {
+        profile: hello.profile,
+        secret: MasterSecret::new(hello.secret),
+        address: hello.address,
+        passkeys: hello.passkeys,
+    };
     let (connections_max, clock) = (hello.connections_max, config.clock);
     let here = Here { clock, node, connections_max, security };
     let tuned = Tuned::new(&catalog, config.tuning, config.page);

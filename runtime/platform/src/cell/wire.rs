@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::answer::Answered;
 use crate::profile::Profile;
 use crate::public_url::PublicUrl;
+use crate::relying_party::RelyingParty;
 
 /// A longer word is a mistake of one of us, and is not read into memory.
 const WORD_BYTES_MAX: usize = 64 << 20;
@@ -49,6 +50,8 @@ pub(crate) struct Hello {
     pub(crate) secret: [u8; 32],
     /// Where the installation is reached.
     pub(crate) address: PublicUrl,
+    /// Whom passkeys are made for.
+    pub(crate) passkeys: Option<RelyingParty>,
 }
 
 impl std::fmt::Debug for Hello {

@@ -7,6 +7,7 @@ use super::{Enrolment, Identities, Identity, enrol};
 use crate::profile::Profile;
 use crate::public_url::PublicUrl;
 use crate::refusal::Result;
+use crate::relying_party::RelyingParty;
 use crate::secret::MasterSecret;
 use crate::system::System;
 
@@ -58,6 +59,12 @@ impl System {
     #[must_use]
     pub fn address(&self) -> &PublicUrl {
         &self.security().address
+    }
+
+    /// Whom passkeys of this installation are made for; nobody if it has none.
+    #[must_use]
+    pub fn relying_party(&self) -> Option<&RelyingParty> {
+        self.security().passkeys.as_ref()
     }
 
     /// The secret that all nodes of this installation share.
