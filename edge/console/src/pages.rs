@@ -185,7 +185,10 @@ pub(crate) fn explain(visit: &Visit) -> String {
                         a href="/events" { "Events" } "."
                     }
                 }
-                p { "An operator of the platform can give you another token." }
+                p {
+                    "Your sessions, tokens and second factor are under "
+                    a href="/account" { "Account" } "."
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use axum::Extension;
 use axum::extract::{FromRequest, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::html;
 use platform::{Caller, CredentialKind, Error, Kind, Peer, Scope};
@@ -73,7 +73,8 @@ fn admit(console: &Console, theme: Theme, peer: Option<&Peer>) -> Result<(), Res
     })
 }
 
-/// The page with the form; a token in its address signs in at once.
+/// The page with the form; a token in its address signs in at once, unless somebody else's page
+/// led here: its author could have who follows the link act as somebody they are not.
 pub(crate) async fn page(
     State(console): State<Console>,
     headers: HeaderMap,
@@ -83,6 +84,11 @@ pub(crate) async fn page(
     let url = format!("?{}", query.unwrap_or_default());
     let next = query_field(&url, "next").unwrap_or_default();
     if let Some(token) = query_field(&url, "token") {
+        if is_led_here(&headers) {
+            let problem = "A page of another site led you here. Sign in yourself.";
+            let form = Form { problem: Some(problem), ..empty(&console, &headers, &next) };
+            return (StatusCode::FORBIDDEN, Html(sign_in::page(&form))).into_response();
+        }
         let peer = peer.map(|Extension(peer)| peer);
         if let Err(answer) = admit(&console, request::theme(&headers), peer.as_ref()) {
             return answer;
@@ -90,6 +96,12 @@ pub(crate) async fn page(
         return by_token(&console, &headers, &token, &next).await;
     }
     Html(sign_in::page(&empty(&console, &headers, &next))).into_response()
+}
+
+/// Whether the browser says that a page of another site asked for this one.
+fn is_led_here(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    site.is_some_and(|site| site == b"cross-site" || site == b"same-site")
 }
 
 /// Its form, with a password or a token.

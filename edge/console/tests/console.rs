@@ -111,6 +111,22 @@ async fn a_link_with_a_token_signs_in_and_leaves_a_cookie_no_script_can_read() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_signs_nobody_in_as_somebody_else() {
+    let browser = Browser::start(Role::Director).await;
+    let token = browser.system.member(ACME, Role::Director).token().to_owned();
+    let followed = Request::get(format!("/sign-in?token={token}"))
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::empty());
+
+    let (answer, page) = browser.send(followed.expect("the request is well-formed")).await;
+
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert!(!answer.headers().contains_key(header::SET_COOKIE), "nothing is kept");
+    assert!(page.contains("Sign in yourself."), "{page}");
+    browser.system.stop().await;
+}
+
+#[tokio::test]
 async fn the_tree_is_complete_without_a_script() {
     let browser = Browser::start(Role::Operator).await;
 
