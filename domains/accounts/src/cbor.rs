@@ -5,6 +5,8 @@
 
 /// How deep maps and lists lie within each other.
 const DEPTH_MAX: u8 = 4;
+/// How much a map or a list may hold: more than any authenticator has to say, and little to search.
+const COUNT_MAX: u64 = 64;
 
 /// One item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,7 @@ fn read(bytes: &[u8], depth: u8) -> Option<(Item<'_>, &[u8])> {
             let (text, rest) = rest.split_at_checked(usize::try_from(argument).ok()?)?;
             Some((Item::Text(std::str::from_utf8(text).ok()?), rest))
         }
+        4 | 5 if argument > COUNT_MAX => None,
         4 => list(argument, rest, depth.checked_sub(1)?),
         5 => map(argument, rest, depth.checked_sub(1)?),
         7 => Some((Item::Other, rest)),
@@ -138,7 +141,8 @@ mod tests {
     #[test]
     fn what_no_authenticator_writes_is_nothing() {
         let deep = [0x81; 64];
-        let cases: [&[u8]; 12] = [
+        let wide = [[0x98, 65].as_slice(), &[0x01; 65]].concat();
+        let cases: [&[u8]; 13] = [
             &[],
             &[0x42, 1],
             &[0x5b, 255, 255, 255, 255, 255, 255, 255, 255],
@@ -151,6 +155,7 @@ mod tests {
             &[0xa2, 0x01, 0x26, 0x01, 0x27],
             &[0x1c],
             &deep,
+            &wide,
         ];
 
         for bytes in cases {
