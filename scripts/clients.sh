@@ -23,10 +23,12 @@ verdict() { # verdict STATUS SENTENCE
 # The user of the database server must be able to pass through.
 place=$(mktemp -d "${TMPDIR:-/tmp}/finnest-clients-XXXXXX")
 chmod 755 "$place"
-FINNEST_URL=http://127.0.0.1:$((20000 + RANDOM % 20000))
+port=$((20000 + RANDOM % 20000))
+FINNEST_URL=http://127.0.0.1:$port
 export FINNEST_URL FINNEST_TOKEN=demo-operator FINNEST_DATA_DIR=$place/data
 unset DATABASE_URL
-"$program" serve --demo --listen "${FINNEST_URL#http://}" >"$place/log" 2>&1 &
+"$program" serve --demo --listen "127.0.0.1:$port" --passkey-origin "http://localhost:$port" \
+    >"$place/log" 2>&1 &
 platform=$!
 finish() {
     kill -KILL "$platform" 2>/dev/null

@@ -45,7 +45,7 @@ pub(crate) fn sign_in(next: &str) -> Markup {
         None,
         &html! {
             input type="hidden" name="next" value=(next);
-            button type="submit" class="btn" { "Sign in with a passkey" }
+            button type="submit" class="btn btn-quiet" { "Sign in with a passkey" }
         },
     )
 }
@@ -59,7 +59,7 @@ pub(crate) fn answer(challenge: &str, next: &str) -> Markup {
         &html! {
             input type="hidden" name="next" value=(next);
             input type="hidden" name="challenge" value=(challenge);
-            button type="submit" class="btn" { "Use a passkey instead" }
+            button type="submit" class="btn btn-quiet" { "Use a passkey instead" }
         },
     )
 }
@@ -84,7 +84,7 @@ pub(crate) fn list(csrf: &str, answer: &Result<Value, String>, may_add: bool) ->
                     tbody { @for passkey in items { (row(csrf, passkey)) } }
                 }
                 (own(csrf, "begin_passkey_step_up", &html! {
-                    button type="submit" class="btn" { "Show a passkey again" }
+                    button type="submit" class="btn btn-quiet" { "Show a passkey again" }
                 }))
             }
             @if may_add {
@@ -150,7 +150,7 @@ pub(crate) fn to_make(csrf: &str, answer: &Value) -> Markup {
                 label for="passkey-label" { "What to call it, as in Mia's phone" }
                 input type="text" class="input" id="passkey-label" name="label"
                     maxlength="100" required;
-                button type="submit" class="btn btn-accent" { "Make it" }
+                button type="submit" class="btn btn-accent" { "Make the passkey" }
             },
         ),
     )
