@@ -72,7 +72,7 @@ test("a passkey is made on the page of one's account", async () => {
 
   await page.getByRole("heading", { name: "You have a second factor" }).waitFor();
   await page.goto(at("/account"));
-  await page.getByRole("cell", { name: NAME }).waitFor();
+  await page.getByRole("cell", { name: NAME, exact: true }).waitFor();
   await signOut();
 });
 
@@ -108,5 +108,5 @@ test("it is removed by who has just shown it", async () => {
   await button(`Remove ${NAME}`).click();
 
   await page.getByText("The passkey is removed.").waitFor();
-  assert.equal(await page.getByRole("cell", { name: NAME }).count(), 0);
+  assert.equal(await page.getByRole("cell", { name: NAME, exact: true }).count(), 0);
 });

@@ -32,7 +32,10 @@ async fn killing_the_relay_loses_and_doubles_nothing() {
 
     for _ in 0..5 {
         stage.ring_some(ACME, 20).await;
-        stage.relay.tree().kill("root/relay").expect("it is there");
+        let mut changes = stage.relay.tree().changes();
+        while stage.relay.tree().kill("root/relay").is_err() {
+            changes.changed().await.expect("the tree is alive");
+        }
     }
 
     let positions = stage.relayed().await;
